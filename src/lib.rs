@@ -1,0 +1,9 @@
+//! Offload a reduction over integers to a front end that maps it over UDP backends, exactly.
+
+pub mod event;
+pub mod limits;
+pub mod proto;
+pub mod rng;
+pub mod screen;
+pub mod time;
+pub mod wire;

@@ -1,0 +1,90 @@
+//! Every bound, its unit in its name.
+//!
+//! What comes from outside (a file, a peer, a configuration) is checked against one of these before
+//! memory or work is spent on it. What is left out: time limits that a user may set, which are in
+//! `config::Deadlines` with these as defaults.
+
+use std::time::Duration;
+
+// --- the input file ---
+
+/// A longer row cannot be an integer that anybody meant.
+pub const MAX_ROW_BYTES: usize = 4096;
+/// The file is read, parsed and sent in pieces of this size.
+pub const PIECE_BYTES: usize = 256 << 10;
+
+// --- TCP frames ---
+
+/// Length of every frame's header.
+pub const FRAME_HEADER_BYTES: usize = 16;
+/// Most bytes of numbers in one DATA frame.
+pub const FRAME_NUMBERS_BYTES: usize = 64 << 10;
+/// Most bytes in the body of a DATA frame: the index of the first number, then the numbers.
+pub const MAX_DATA_BODY_BYTES: u64 = 8 + FRAME_NUMBERS_BYTES as u64;
+/// Most bytes in the body of any other frame.
+pub const MAX_CONTROL_BODY_BYTES: u64 = 1024;
+/// Most bytes of a reason that travels in a frame or datagram; a longer one is cut.
+pub const MAX_TEXT_BYTES: usize = 512;
+/// Most bytes in the name of a reduction.
+pub const MAX_NAME_BYTES: usize = 16;
+
+// --- UDP datagrams ---
+
+/// Largest UDP payload that an Ethernet path carries whole: 1500 - 20 (IPv4) - 8 (UDP).
+pub const NETWORK_DATAGRAM_BYTES: usize = 1472;
+/// The same on loopback: the largest multiple of 8 under IPv4's ceiling of 65,507.
+pub const LOOPBACK_DATAGRAM_BYTES: usize = 65_504;
+/// Smallest datagram size that may be configured.
+pub const MIN_DATAGRAM_BYTES: usize = 256;
+/// Most datagrams between the oldest unacknowledged one and the newest sent.
+pub const WINDOW_DATAGRAMS: u64 = 4096;
+/// Most bytes a sender keeps for retransmission, per shard.
+pub const SEND_RING_BYTES: usize = 1 << 20;
+/// What a receiver asks of its socket's buffer; the kernel may give less.
+pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+/// Most bytes handed to one system call under generic segmentation offload.
+pub const GSO_BYTES: usize = 65_507;
+/// Most datagrams handed to one system call under generic segmentation offload (the kernel's 64).
+pub const GSO_SEGMENTS: usize = 64;
+
+// --- jobs ---
+
+/// Most jobs at once in one AWS.
+pub const MAX_JOBS: usize = 256;
+/// Most jobs at once in one backend.
+pub const MAX_BACKEND_JOBS: usize = 1024;
+/// Most backends.
+pub const MAX_BACKENDS: usize = 256;
+/// Times that one shard is begun anew before its job is given up.
+pub const MAX_ATTEMPTS: u32 = 16;
+/// Longest reason or configuration file that is read.
+pub const MAX_CONFIG_BYTES: u64 = 64 << 10;
+
+// --- waiting ---
+
+/// First retransmission timeout, before any round trip is measured. RFC 6298 says 1 s; RFC 9002
+/// 6.2.2 says 333 ms of round trip; a LAN is faster than either.
+pub const INITIAL_RTO: Duration = Duration::from_millis(100);
+/// Least retransmission timeout. RFC 6298's 1 s is for the clocks of 1988; this is RFC 9002's
+/// granularity (1 ms) with room for a busy scheduler.
+pub const MIN_RTO: Duration = Duration::from_millis(10);
+/// The back-off stops doubling here, so that a backend that comes back is found soon.
+pub const MAX_RTO: Duration = Duration::from_millis(250);
+/// Longest that a receiver keeps an acknowledgement back.
+pub const MAX_ACK_DELAY: Duration = Duration::from_millis(1);
+/// A quiet backend is asked for a sign of life this often.
+pub const PING_INTERVAL: Duration = Duration::from_millis(250);
+/// A backend silent this long is dead (or cut off): its shard is begun anew.
+pub const BACKEND_SILENCE: Duration = Duration::from_millis(1500);
+/// A backend that hears nothing from AWS for this long forgets the job.
+pub const JOB_SILENCE: Duration = Duration::from_secs(5);
+/// How long AWS repeats "done" to a backend that does not confirm.
+pub const LINGER: Duration = Duration::from_secs(2);
+/// AWS gives a waiting client a sign of life this often.
+pub const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// A client that hears nothing from AWS for this long gives up.
+pub const AWS_SILENCE: Duration = Duration::from_secs(10);
+/// Default of `deadlines.client_stall_s`: what a client may take over one frame.
+pub const CLIENT_STALL: Duration = Duration::from_secs(10);
+/// Default of `deadlines.restart_wait_s`: how long a job waits for a dead backend.
+pub const RESTART_WAIT: Duration = Duration::from_secs(30);
