@@ -23,7 +23,6 @@ pub enum Event {
 /// A log record. Jobs are named by the first 16 hexadecimal digits of their ID.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the fields are named after what they hold; README lists them")]
 pub enum Record {
     JobOpened {
         job: String,
