@@ -3,6 +3,7 @@
 pub mod event;
 pub mod limits;
 pub mod proto;
+pub mod reduction;
 pub mod rng;
 pub mod screen;
 pub mod time;
