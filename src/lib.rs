@@ -6,5 +6,6 @@ pub mod proto;
 pub mod reduction;
 pub mod rng;
 pub mod screen;
+pub mod shard;
 pub mod time;
 pub mod wire;
