@@ -21,8 +21,8 @@ const MAGIC: u16 = u16::from_le_bytes(*b"oS");
 const HEADER_BYTES: usize = 32;
 /// What sealing adds to a datagram: header and tag.
 pub const ENVELOPE_BYTES: usize = HEADER_BYTES + TAG_BYTES;
-/// Most bytes of the plain datagram in a handshake: OPEN has 64, ACCEPT 48.
-const HANDSHAKE_PLAIN_BYTES: usize = 256;
+/// Most bytes of the plain datagram in a handshake: OPEN has 64, ACCEPT 48, an ABORT instead this.
+const HANDSHAKE_PLAIN_BYTES: usize = crate::wire::datagram::HEADER_BYTES + crate::limits::MAX_TEXT_BYTES;
 
 /// What an envelope holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,9 +158,9 @@ impl DatagramInitiator {
     /// HANDSHAKE2 comes.
     ///
     /// # Panics
-    /// When called twice, or with more than 256 bytes.
+    /// When called twice, or with more than 544 bytes (the longest ABORT).
     pub fn open_message(&mut self, plain_open: &[u8], out: &mut Vec<u8>) {
-        assert!(plain_open.len() <= HANDSHAKE_PLAIN_BYTES, "OPEN is a small datagram");
+        assert!(plain_open.len() <= HANDSHAKE_PLAIN_BYTES, "too long for a handshake");
         let handshake = self.handshake.as_mut().filter(|h| h.is_my_turn());
         let handshake = handshake.expect("a handshake is opened once");
         out.clear();
@@ -234,13 +234,13 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Replaces `out` with HANDSHAKE2 around the plain datagram ACCEPT, and makes the session. Keep
+    /// Replaces `out` with HANDSHAKE2 around the plain datagram ACCEPT (or ABORT), and makes the session. Keep
     /// `out`, to send it again when AWS repeats its HANDSHAKE1.
     ///
     /// # Panics
-    /// With more than 256 bytes.
+    /// With more than 544 bytes (the longest ABORT).
     pub fn accept(mut self, plain_accept: &[u8], out: &mut Vec<u8>) -> DatagramSeal {
-        assert!(plain_accept.len() <= HANDSHAKE_PLAIN_BYTES, "ACCEPT is a small datagram");
+        assert!(plain_accept.len() <= HANDSHAKE_PLAIN_BYTES, "too long for a handshake");
         out.clear();
         let header = (Kind::Handshake2, self.job, self.attempt);
         put_envelope(out, header, HANDSHAKE_BYTES + plain_accept.len(), |body| {
@@ -542,6 +542,19 @@ mod tests {
         }
         assert!(all.iter().all(|bytes| open(&mut p.backend, bytes) == Err(Defect::Replay)));
         assert_eq!(open(&mut p.backend, oldest), Err(Defect::Replay), "older than the window");
+    }
+
+    #[test]
+    fn the_longest_abort_fits_a_handshake() {
+        use crate::wire::datagram::{Body, Header, encode};
+        let (mut initiator, mut responder, handshake1) = begin(1, &KEY, &KEY);
+        let (mut abort, mut out, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+        let body = Body::Abort { reason: "x".repeat(2000) };
+        encode(Header { job: JOB, session: 0 }, &body, &mut abort);
+        let pending = responder.read_open(&peek(&handshake1).unwrap(), &mut plain).unwrap();
+        pending.accept(&abort, &mut out);
+        initiator.accept(&peek(&out).unwrap(), &mut plain).unwrap();
+        assert_eq!(plain, abort);
     }
 
     #[test]
