@@ -1,5 +1,6 @@
 //! Offload a reduction over integers to a front end that maps it over UDP backends, exactly.
 
+pub mod config;
 pub mod event;
 pub mod limits;
 pub mod proto;
