@@ -2,6 +2,7 @@
 
 pub mod event;
 pub mod limits;
+pub mod numbers;
 pub mod proto;
 pub mod rng;
 pub mod screen;
