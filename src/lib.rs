@@ -3,6 +3,7 @@
 pub mod config;
 pub mod event;
 pub mod limits;
+pub mod numbers;
 pub mod proto;
 pub mod reduction;
 pub mod rng;
