@@ -12,10 +12,12 @@ servers=(serverA serverB serverC aws)
 patience_s=30
 work=$(mktemp -d)
 pids=()
+# SIGKILL, since a process that has only been forked yet would lose a gentler signal to bash's own trap;
+# to the kernel, which closes the sockets, and to the peers, one death is like another.
 stop() {
     trap - INT TERM EXIT
-    kill "${pids[@]}" 2>/dev/null || true
-    wait
+    kill -KILL "${pids[@]}" 2>/dev/null || true
+    wait 2>/dev/null
     rm -rf "$work"
 }
 trap stop EXIT
@@ -40,18 +42,22 @@ paint() {
     echo "ended $1" >&3
 }
 
-# A mark from each server: all are up, or all have ended their part of a job.
+# A mark from each server: all are up, or all have ended their part of a job. Every mark is taken before
+# a failure is told, so that the lines above are complete.
 await_all() {
-    local mark
+    local mark failed=
     for _ in "${servers[@]}"; do
         if ! read -r -t "$patience_s" -u 3 mark; then
-            echo "demo: a server has not answered for $patience_s s" >&2
-            exit 1
+            failed="a server has not answered for $patience_s s"
+            break
         elif [[ $mark == ended* ]]; then
-            echo "demo: ${mark#ended } has ended; its own line above says why" >&2
-            exit 1
+            failed="${mark#ended } has ended; its own line above says why"
         fi
     done
+    if [[ $failed ]]; then
+        echo "demo: $failed" >&2
+        exit 1
+    fi
 }
 
 colour=1
