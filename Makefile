@@ -4,7 +4,7 @@
 # process take the recipe shell's place, so that a signal to make's group or child reaches it.
 # Every target is phony: five of them are also the names of files that `make all` puts here.
 
-MAKEFLAGS += --no-builtin-rules --no-print-directory
+MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 .PHONY: all serverA serverB serverC aws demo test terminals bench sim fuzz clean help
 
