@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod event;
+pub mod io;
 pub mod limits;
 pub mod numbers;
 pub mod proto;
