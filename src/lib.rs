@@ -5,5 +5,6 @@ pub mod limits;
 pub mod proto;
 pub mod rng;
 pub mod screen;
+pub mod sim;
 pub mod time;
 pub mod wire;
