@@ -3,8 +3,10 @@
 pub mod event;
 pub mod limits;
 pub mod proto;
+pub mod reduction;
 pub mod rng;
 pub mod screen;
+pub mod shard;
 pub mod sim;
 pub mod time;
 pub mod wire;
