@@ -35,7 +35,7 @@ impl Opener {
         plain: Vec<u8>,
     ) -> (Opener, Vec<u8>) {
         let Some(key) = key else { return (Opener::Plain, plain) };
-        let mut initiator = DatagramInitiator::new(key, rng, job, attempt);
+        let mut initiator = DatagramInitiator::new(key, rng, job, u64::from(attempt));
         let mut message = Vec::new();
         initiator.open_message(&plain, &mut message);
         (Opener::Sealed { initiator, seal: None }, message)

@@ -5,7 +5,7 @@
 //! routing datagrams and driving several jobs (`aws`), one backend's session (`shard`).
 
 use super::shard::{Shard, Terms, Told};
-use super::{Out, Settings};
+use super::{Context, Out, Settings};
 use crate::event::{Event, Record, job_name};
 use crate::limits::ALIVE_INTERVAL;
 use crate::proto::rudp::congestion::Path;
@@ -16,7 +16,6 @@ use crate::screen::Line;
 use crate::time::Time;
 use crate::wire::auth::StreamSeal;
 use crate::wire::frame::{Decoder, Frame, Item};
-use ethnum::I256;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -194,7 +193,7 @@ impl Job {
     ) -> Result<(), String> {
         let settings = cx.settings;
         let reduction = settings.reductions.get(&function).ok_or_else(|| {
-            let known = settings.reductions.names().join(", ");
+            let known = settings.reductions.names().collect::<Vec<_>>().join(", ");
             format!("the client asks for the reduction {function}; known are {known}")
         })?;
         self.function = Some(Function(reduction));
@@ -369,7 +368,12 @@ impl Job {
         match told {
             Told::Accepted => {
                 let (attempt, range) = (self.shards[i].attempt, self.shards[i].range.clone());
-                self.requests.push_back(Request { shard: i, attempt, next: range.start, end: range.end });
+                self.requests.push_back(Request {
+                    shard: i,
+                    attempt,
+                    next: range.start,
+                    end: range.end,
+                });
                 self.send(&Frame::Send { first: range.start, end: range.end }, cx);
             }
             Told::Delivered => self.shards[i].delivered = true,

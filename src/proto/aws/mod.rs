@@ -123,12 +123,8 @@ impl Aws {
     ) {
         let ring_bytes = (SEND_RINGS_BYTES / self.jobs.len().max(1)).min(SEND_RING_BYTES);
         let Some(job) = self.jobs.get_mut(&conn) else { return };
-        let mut cx = Context {
-            settings: &self.settings,
-            rng: &mut self.rng,
-            out: &mut self.out,
-            ring_bytes,
-        };
+        let mut cx =
+            Context { settings: &self.settings, rng: &mut self.rng, out: &mut self.out, ring_bytes };
         let acted = act(job, &mut cx);
         if let Err(reason) = &acted {
             job.fail(now, reason, &mut cx);
@@ -142,7 +138,8 @@ impl Aws {
     fn on_opened(&mut self, now: Time, conn: Conn, peer: SocketAddr) {
         if self.jobs.len() >= MAX_JOBS {
             let reason = format!("AWS is busy with {MAX_JOBS} jobs; try again later");
-            self.out.push_back(Out::Event(Event::Stderr(format!("client {peer}: turned away: {reason}"))));
+            self.out
+                .push_back(Out::Event(Event::Stderr(format!("client {peer}: turned away: {reason}"))));
             if self.settings.key.is_none() {
                 let mut bytes = Vec::new();
                 Frame::Error { reason }.encode(&mut bytes);
@@ -158,7 +155,9 @@ impl Aws {
 
     /// A datagram is somebody's only if it comes from a backend's address and names a job.
     fn on_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8]) {
-        let Some(index) = self.settings.backends.iter().position(|peer| peer.addr == from) else { return };
+        let Some(index) = self.settings.backends.iter().position(|peer| peer.addr == from) else {
+            return;
+        };
         if self.settings.key.is_some() {
             self.on_sealed(now, index, bytes);
             return;
@@ -242,7 +241,8 @@ impl Machine for Aws {
 
     fn handle_timeout(&mut self, now: Time) {
         let due = |job: &Job| job.next_timeout(&self.settings).is_some_and(|at| at <= now);
-        let due: Vec<Conn> = self.jobs.iter().filter(|(_, job)| due(job)).map(|(&conn, _)| conn).collect();
+        let due: Vec<Conn> =
+            self.jobs.iter().filter(|(_, job)| due(job)).map(|(&conn, _)| conn).collect();
         for conn in due {
             self.with_job(now, conn, |job, cx| job.on_timeout(now, cx));
         }

@@ -17,9 +17,9 @@ use crate::proto::rudp::sender::{Run, Sender};
 use crate::proto::seal::{Opener, Seal};
 use crate::rng::Rng;
 use crate::time::Time;
+use crate::wire::Defect;
 use crate::wire::auth::{ENVELOPE_BYTES, Envelope};
 use crate::wire::datagram::{Body, Header, encode};
-use crate::wire::Defect;
 use ethnum::I256;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -153,7 +153,8 @@ impl Shard {
         self.waiting_since = now;
         self.told_waiting = false;
         let retry = Retry::new(now, Rtt::default());
-        self.stage = Stage::Opening { message, opener: Box::new(opener), retry, sent_at: now, resent: false };
+        self.stage =
+            Stage::Opening { message, opener: Box::new(opener), retry, sent_at: now, resent: false };
     }
 
     fn restart(&mut self, now: Time, why: &str, rng: &mut Rng) {
@@ -164,7 +165,8 @@ impl Shard {
         });
         self.attempt += 1;
         if self.attempt >= MAX_ATTEMPTS {
-            let text = format!("{} was lost {MAX_ATTEMPTS} times; the last time it {why}", self.backend());
+            let text =
+                format!("{} was lost {MAX_ATTEMPTS} times; the last time it {why}", self.backend());
             self.told.push_back(Told::Failed(text));
             return;
         }
@@ -196,7 +198,9 @@ impl Shard {
                 self.heard = now;
                 self.on_stream(now, header.session, body, rng);
             }
-            (Stage::Closing { session, .. }, Body::Closed | Body::Gone) if *session == header.session => {
+            (Stage::Closing { session, .. }, Body::Closed | Body::Gone)
+                if *session == header.session =>
+            {
                 self.stage = Stage::Closed;
             }
             (Stage::Closing { session, .. }, Body::Result { .. }) if *session == header.session => {
@@ -285,8 +289,11 @@ impl Shard {
     fn on_result(&mut self, now: Time, session: u64, count: u64, value: I256) {
         let Stage::Streaming { sender, .. } = &self.stage else { return };
         if count != self.count() || !sender.is_finished() {
-            let text =
-                format!("{} answers for {count} numbers; its shard has {}", self.backend(), self.count());
+            let text = format!(
+                "{} answers for {count} numbers; its shard has {}",
+                self.backend(),
+                self.count()
+            );
             self.told.push_back(Told::Failed(text));
             return;
         }
@@ -297,7 +304,8 @@ impl Shard {
         let rtt = sender_rtt(&self.stage);
         let stage = std::mem::replace(&mut self.stage, Stage::Closed);
         if let Stage::Streaming { seal, .. } = stage {
-            self.stage = Stage::Closing { session, seal, retry: Retry::new(now, rtt), until: now + LINGER };
+            self.stage =
+                Stage::Closing { session, seal, retry: Retry::new(now, rtt), until: now + LINGER };
         }
         self.say(Body::Done);
         self.partial = Some(value);
@@ -342,8 +350,11 @@ impl Shard {
         let waited = now.since(self.waiting_since);
         let help = format!("start it with `make server{}`", self.name);
         if waited >= self.terms.restart_wait {
-            let text =
-                format!("{} does not answer (waited {} s): {help}", self.backend(), waited.as_secs_f32());
+            let text = format!(
+                "{} does not answer (waited {} s): {help}",
+                self.backend(),
+                waited.as_secs_f32()
+            );
             self.told.push_back(Told::Failed(text));
         } else if waited >= BACKEND_SILENCE && !self.told_waiting {
             self.told_waiting = true;
@@ -421,7 +432,10 @@ impl Shard {
                 Seal::Plain => Ready::Ring(run),
                 Seal::Sealed(seal) => {
                     self.current.clear();
-                    sender.bytes(&run).chunks(run.segment).for_each(|d| seal.seal_into(d, &mut self.current));
+                    sender
+                        .bytes(&run)
+                        .chunks(run.segment)
+                        .for_each(|d| seal.seal_into(d, &mut self.current));
                     Ready::Current { segment: run.segment + ENVELOPE_BYTES }
                 }
             });
@@ -432,7 +446,9 @@ impl Shard {
     /// The datagrams that [`Shard::poll_datagrams`] made ready, back to back, and the size of each.
     pub fn datagrams(&self) -> (&[u8], usize) {
         match (&self.ready, &self.stage) {
-            (Some(Ready::Ring(run)), Stage::Streaming { sender, .. }) => (sender.bytes(run), run.segment),
+            (Some(Ready::Ring(run)), Stage::Streaming { sender, .. }) => {
+                (sender.bytes(run), run.segment)
+            }
             (Some(Ready::Current { segment }), _) => (&self.current, *segment),
             _ => (&[], 0),
         }

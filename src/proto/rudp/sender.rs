@@ -189,7 +189,11 @@ impl Sender {
             self.stats.retransmissions += 1;
             let ask = self.probes == 0;
             self.transmit(now, seq, ask);
-            return Some(Run { start: self.offset(seq), bytes: bytes as usize, segment: bytes as usize });
+            return Some(Run {
+                start: self.offset(seq),
+                bytes: bytes as usize,
+                segment: bytes as usize,
+            });
         }
         let first = self.unsent;
         let run = self.unsent_run(window);
@@ -229,7 +233,8 @@ impl Sender {
         self.credit = ack.credit;
         self.measure(now, ack);
         let mut progress = false;
-        for seq in (self.base..ack.next).chain(ack.selected().take_while(|&seq| seq < self.unsent)) {
+        let unsent = self.unsent;
+        for seq in (self.base..ack.next).chain(ack.selected().take_while(|&seq| seq < unsent)) {
             progress |= self.on_acked(seq);
         }
         while self.slots.front().is_some_and(|slot| slot.state == State::Acked) {
@@ -381,7 +386,8 @@ impl Sender {
 
     /// True when `seq` was not acknowledged before.
     fn on_acked(&mut self, seq: u64) -> bool {
-        let Some(slot) = self.slots.get_mut((seq - self.base) as usize) else { return false };
+        let index = seq.checked_sub(self.base); // None: an old acknowledgement, overtaken by another
+        let Some(slot) = index.and_then(|i| self.slots.get_mut(i as usize)) else { return false };
         let bytes = slot.bytes as u64;
         let before = std::mem::replace(&mut slot.state, State::Acked);
         match before {
@@ -439,8 +445,12 @@ impl Sender {
     /// has arrived (RFC 9002, 6.2.4); the rest waits for that.
     fn probe(&mut self) {
         let in_flight = |slot: &Slot| matches!(slot.state, State::InFlight { .. });
-        let oldest: Vec<u64> =
-            (self.base..).zip(&self.slots).filter(|(_, s)| in_flight(s)).map(|(seq, _)| seq).take(2).collect();
+        let oldest: Vec<u64> = (self.base..)
+            .zip(&self.slots)
+            .filter(|(_, s)| in_flight(s))
+            .map(|(seq, _)| seq)
+            .take(2)
+            .collect();
         self.probes = oldest.len() as u32;
         oldest.into_iter().rev().for_each(|seq| {
             self.mark_lost(seq);
