@@ -230,8 +230,10 @@ fn weather(rng: &mut Rng, mild: bool, is_steady: bool, datagram: usize) -> Weath
 
 fn fault(rng: &mut Rng, mild: bool) -> Fault {
     // Most jobs last less than a second: early moments are where it hurts.
-    let at = between(rng, ms(0), ms(if rng.chance(0.7) { 400 } else { 5000 }));
-    let length = between(rng, ms(5), ms(if rng.chance(0.5) { 1500 } else { 6000 }));
+    let latest = ms(if rng.chance(0.7) { 400 } else { 5000 });
+    let at = between(rng, ms(0), latest);
+    let longest = ms(if rng.chance(0.5) { 1500 } else { 6000 });
+    let length = between(rng, ms(5), longest);
     match rng.below(10) {
         0..6 => Fault::Crash {
             at: if rng.chance(0.6) { Err(1 + rng.below(60)) } else { Ok(at) },
@@ -265,7 +267,8 @@ fn client(rng: &mut Rng, first: bool, stall: Duration) -> ClientPlan {
         15 => Manner::FileChanges(rng.below(count.max(1))),
         _ => Manner::Lies(LIES[rng.below(LIES.len() as u64) as usize]),
     };
-    let start = between(rng, ms(0), ms(if rng.chance(0.8) { 100 } else { 4000 }));
+    let latest = ms(if rng.chance(0.8) { 100 } else { 4000 });
+    let start = between(rng, ms(0), latest);
     let function = Function::ALL[rng.below(4) as usize];
     ClientPlan { start, function, rows, manner, wire, block_rows: 1 + rng.below(2000) }
 }

@@ -43,7 +43,13 @@ impl Trace {
     }
 
     /// Takes in that a datagram was sent (with its fate) or delivered (without).
-    pub fn datagram(&mut self, at: Time, way: impl FnOnce() -> String, bytes: &[u8], fate: Option<Fate>) {
+    pub fn datagram(
+        &mut self,
+        at: Time,
+        way: impl FnOnce() -> String,
+        bytes: &[u8],
+        fate: Option<Fate>,
+    ) {
         self.mix(u64::from(crc32c::crc32c(bytes)) << 8 | fate.map_or(255, |f| f as u64));
         self.note(at, bytes.len() as u64, || match fate {
             Some(fate) => format!("{}  {}  {fate:?}", way(), describe(bytes)),
@@ -63,12 +69,16 @@ fn describe(bytes: &[u8]) -> String {
         Ok((header, body)) => {
             let body = match body {
                 Body::Data { width, ack_requested, seq, tx, numbers } => {
-                    let (n, ask) = (numbers.len() / usize::from(width), if ack_requested { "?" } else { "" });
+                    let (n, ask) =
+                        (numbers.len() / usize::from(width), if ack_requested { "?" } else { "" });
                     format!("DATA{ask} seq {seq} tx {tx}: {n} x {width} bytes")
                 }
                 Body::Ack(ack) => {
                     let selected: Vec<u64> = ack.selected().take(8).collect();
-                    format!("ACK next {} tx {} credit {} {selected:?}", ack.next, ack.largest_tx, ack.credit)
+                    format!(
+                        "ACK next {} tx {} credit {} {selected:?}",
+                        ack.next, ack.largest_tx, ack.credit
+                    )
                 }
                 other => format!("{other:?}"),
             };

@@ -28,14 +28,14 @@ use std::time::Duration;
 pub type NodeId = usize;
 
 /// Makes a machine at each start of a process.
-pub type Factory = Box<dyn FnMut(Rng) -> Box<dyn Machine>>;
+pub type Factory = Box<dyn FnMut(Time, Rng) -> Box<dyn Machine>>;
 
 /// What watches a world: the checkers.
 pub trait Observer {
     /// A machine has sent a datagram, and this is what became of it.
-    fn sent(&mut self, at: Time, from: NodeId, to: Option<NodeId>, bytes: &[u8], fate: Fate);
+    fn sent(&mut self, at: Time, from: NodeId, to: SocketAddr, bytes: &[u8], fate: Fate);
     /// A datagram is about to reach a live machine.
-    fn delivered(&mut self, at: Time, to: NodeId, bytes: &[u8]);
+    fn delivered(&mut self, at: Time, from: SocketAddr, to: NodeId, bytes: &[u8]);
     /// A machine has said something.
     fn said(&mut self, at: Time, node: NodeId, event: Event);
     /// A machine has so many bytes waiting for one connection's kernel.
@@ -253,6 +253,11 @@ impl<O: Observer> World<O> {
         self.nodes[node].wake
     }
 
+    /// Whether a node has had connections, and all have ended.
+    pub fn is_opened_and_over(&self, node: NodeId) -> bool {
+        !self.nodes[node].conns.is_empty() && self.is_disconnected(node)
+    }
+
     /// Whether a node's connections have all ended.
     pub fn is_disconnected(&self, node: NodeId) -> bool {
         self.nodes[node].conns.iter().all(|&(c, e)| self.conns[c].over[e])
@@ -324,7 +329,7 @@ impl<O: Observer> World<O> {
         let rng = self.rng.split();
         let n = &mut self.nodes[node];
         n.life += 1;
-        n.machine = Some((n.factory)(rng));
+        n.machine = Some((n.factory)(self.now, rng));
         self.trace.note(self.now, node as u64, || format!("{} starts", n.name));
         self.observer.lives(self.now, node, true);
         self.drive(node);
@@ -361,7 +366,7 @@ impl<O: Observer> World<O> {
         let Some(node) = self.find(to).filter(|&n| self.nodes[n].machine.is_some()) else { return };
         let name = &self.nodes[node].name;
         self.trace.datagram(self.now, || format!("{from} => {name}"), bytes, None);
-        self.observer.delivered(self.now, node, bytes);
+        self.observer.delivered(self.now, from, node, bytes);
         self.feed(node, Some(Input::Datagram { from, bytes }));
         if let Some((left, back)) = &mut self.nodes[node].fuse {
             *left = left.saturating_sub(1);
@@ -444,7 +449,7 @@ impl<O: Observer> World<O> {
         };
         let name = &self.nodes[from].name;
         self.trace.datagram(self.now, || format!("{name} -> {to}"), bytes, Some(fate));
-        self.observer.sent(self.now, from, target, bytes, fate);
+        self.observer.sent(self.now, from, to, bytes, fate);
         self.remember(source, to, bytes);
         for (time, bytes) in arrivals {
             self.at(time, Happening::Datagram { from: source, to, bytes });

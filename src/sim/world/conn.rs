@@ -169,8 +169,9 @@ impl<O: Observer> World<O> {
                 _ => None,
             };
             self.conns[conn].over[end] = true;
-            self.trace
-                .note(self.now, 2, || format!("{} hears that tcp {conn} is over", self.nodes[node].name));
+            self.trace.note(self.now, 2, || {
+                format!("{} hears that tcp {conn} is over", self.nodes[node].name)
+            });
             return self.feed(node, Some(Input::Closed { conn: number, error }));
         }
         let bytes = pipe.read(room, &mut self.rng);

@@ -16,10 +16,10 @@ struct Log {
 }
 
 impl Observer for Log {
-    fn sent(&mut self, at: Time, _: NodeId, _: Option<NodeId>, _: &[u8], fate: Fate) {
+    fn sent(&mut self, at: Time, _: NodeId, _: SocketAddr, _: &[u8], fate: Fate) {
         self.fates.push((at, fate));
     }
-    fn delivered(&mut self, _: Time, _: NodeId, _: &[u8]) {
+    fn delivered(&mut self, _: Time, _: SocketAddr, _: NodeId, _: &[u8]) {
         self.delivered += 1;
     }
     fn said(&mut self, _: Time, _: NodeId, event: Event) {
@@ -130,9 +130,9 @@ fn rough() -> Weather {
 
 fn ask(seed: u64, faults: impl FnOnce(&mut World<Log>, NodeId, NodeId)) -> World<Log> {
     let mut world = World::new(Rng::from_seed(seed), Log::default(), Trace::new(false));
-    let asker = |_| Box::new(Asker { at: 0, due: Some(Time::ZERO), out: None }) as Box<dyn Machine>;
+    let asker = |_, _| Box::new(Asker { at: 0, due: Some(Time::ZERO), out: None }) as Box<dyn Machine>;
     let a = world.add("asker", addr(1), Time::ZERO, Box::new(asker));
-    let e = world.add("echo", addr(2), Time::ZERO, Box::new(|_| Box::<Echo>::default()));
+    let e = world.add("echo", addr(2), Time::ZERO, Box::new(|_, _| Box::<Echo>::default()));
     world.set_weather(a, e, rough());
     world.set_weather(e, a, rough());
     faults(&mut world, a, e);
@@ -286,8 +286,8 @@ fn stream(seed: u64, broken_from: Option<u64>) -> (World<Log>, Vec<u8>, Vec<u8>)
     let mut world = World::new(Rng::from_seed(seed), Log::default(), Trace::new(false));
     let got = Rc::new(RefCell::new(Vec::new()));
     let kept = got.clone();
-    let c = world.add("reader", addr(1), Time::ZERO, Box::new(|_| Box::<Reader>::default()));
-    let slow = move |_| {
+    let c = world.add("reader", addr(1), Time::ZERO, Box::new(|_, _| Box::<Reader>::default()));
+    let slow = move |_, _| {
         Box::new(Slow { got: kept.clone(), room: 100, wake: None, closed: false }) as Box<dyn Machine>
     };
     let s = world.add("slow", addr(2), Time::ZERO, Box::new(slow));
