@@ -147,7 +147,8 @@ impl Shard {
         };
         let mut plain = Vec::new();
         encode(Header { job: terms.job, session: 0 }, &open, &mut plain);
-        let (opener, message) = Opener::new(terms.key.as_ref(), rng, terms.job, self.attempt, plain);
+        let (opener, message) =
+            Opener::new(terms.key.as_ref(), rng, terms.job, (self.index, self.attempt), plain);
         self.outbox.clear();
         self.outbox.push_back(message.clone());
         self.waiting_since = now;
