@@ -90,6 +90,7 @@ struct Echo {
 impl Machine for Echo {
     fn handle_input(&mut self, _: Time, input: Input<'_>) {
         if let Input::Datagram { from, bytes } = input
+            && from == addr(1)
             && bytes.iter().all(|b| *b == bytes[0])
         {
             self.out = Some((from, bytes.to_vec()));
