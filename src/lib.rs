@@ -10,5 +10,6 @@ pub mod reduction;
 pub mod rng;
 pub mod screen;
 pub mod shard;
+pub mod sim;
 pub mod time;
 pub mod wire;
