@@ -249,6 +249,7 @@ fn enter(world: &mut World<Checkers>, i: usize, c: &ClientPlan, key: Option<[u8;
 
 fn aws_factory(plan: &Plan) -> Factory {
     let peer = |i| aws::Peer { name: backend_name(i), addr: backend_addr(i) };
+        shard: i as u32,
     let settings = aws::Settings {
         backends: (0..plan.weather.len()).map(peer).collect(),
         tcp_port: AWS_PORTS.0,
@@ -267,6 +268,7 @@ fn aws_factory(plan: &Plan) -> Factory {
 fn backend_factory(plan: &Plan, i: usize) -> Factory {
     let settings = backend::Settings {
         name: backend_name(i),
+        shard: i as u32,
         port: 21_319,
         aws: aws_addr(),
         credit_bytes: plan.credit_bytes,
