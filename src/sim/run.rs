@@ -249,7 +249,6 @@ fn enter(world: &mut World<Checkers>, i: usize, c: &ClientPlan, key: Option<[u8;
 
 fn aws_factory(plan: &Plan) -> Factory {
     let peer = |i| aws::Peer { name: backend_name(i), addr: backend_addr(i) };
-        shard: i as u32,
     let settings = aws::Settings {
         backends: (0..plan.weather.len()).map(peer).collect(),
         tcp_port: AWS_PORTS.0,
