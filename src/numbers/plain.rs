@@ -3,7 +3,7 @@
 //! The lesson: a fast path may be simple if it is allowed to decline. It takes rows until one is not
 //! plain and says where it stopped; it never says why, and never guesses. Eight digits are converted at a
 //! time by arithmetic on a 64-bit word (each step joins neighbours: digits to pairs, pairs to fours, fours
-//! to eight); where the processor has AVX-512, [`super::simd`] does the same for eight numbers at a time.
+//! to eight); where the processor has AVX-512, `simd` does the same for eight numbers at a time.
 //!
 //! Left out: plus signs, blanks, quotes, more than 19 digits. They are rare; `row` takes them.
 
@@ -58,11 +58,11 @@ fn row(window: &[u8; WINDOW]) -> Option<(i64, usize)> {
     if digits == 0 || digits > 19 || !(negative || window[0].is_ascii_digit()) {
         return None;
     }
-    let taken = match window[end] {
-        b'\n' => end + 1,
-        b'\r' if window[end + 1] == b'\n' => end + 2,
-        _ => return None,
-    };
+    let mut taken = end + 1;
+    if window[end] != b'\n' {
+        // A call, which stays a branch: to load and add it in every row would make the next row wait for it.
+        taken += carriage_return(window, end)?;
+    }
     let start = usize::from(negative);
     let word = |at: usize| load(window, start + at);
     let value = if digits > 16 {
@@ -77,6 +77,12 @@ fn row(window: &[u8; WINDOW]) -> Option<(i64, usize)> {
         return None;
     }
     Some((if negative { value.wrapping_neg() } else { value } as i64, taken))
+}
+
+/// The length of a carriage return at `end` that a line feed follows.
+#[inline(never)]
+fn carriage_return(window: &[u8; WINDOW], end: usize) -> Option<usize> {
+    (window.get(end..end + 2)? == b"\r\n").then_some(1)
 }
 
 /// The first byte of `window` but the very first that is no digit; none among the first 24.
