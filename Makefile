@@ -24,7 +24,7 @@ test:
 	@exec scripts/test.sh
 
 sim:
-	@exec scripts/sim.sh
+	@exec cargo run --release --locked --quiet --example sim
 
 bench:
 	@exec scripts/bench.sh

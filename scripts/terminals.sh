@@ -11,7 +11,8 @@ if [[ ! -t 0 || ! -t 1 ]]; then
     exit 1
 fi
 
-unset TMUX
+# The panes are terminals of their own: neither inside a tmux nor below a make.
+unset TMUX MAKEFLAGS MFLAGS MAKELEVEL
 mux=(tmux -f /dev/null -L "offload-$$")
 stop() { "${mux[@]}" kill-server 2>/dev/null || true; }
 trap stop EXIT

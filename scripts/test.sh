@@ -8,4 +8,6 @@ cd "$(dirname "$0")/.."
 scripts/setup.sh test
 . scripts/toolchain.sh
 scripts/build.sh
+# Tests that run make themselves are not below this one.
+unset MAKEFLAGS MFLAGS MAKELEVEL
 exec cargo test --workspace --locked --quiet

@@ -262,3 +262,11 @@ fn every_make_command_in_a_page_exists() {
     }
     none(complaints);
 }
+
+#[test]
+fn the_readme_names_the_toolchain_that_is_needed() {
+    let manifest = file("Cargo.toml").text;
+    let wanted = manifest.lines().find_map(|line| line.strip_prefix("rust-version = "));
+    let said = format!("Rust toolchain of {} or later", wanted.expect("rust-version").trim_matches('"'));
+    assert!(file("README.md").text.contains(&said), "README.md must say: {said}");
+}

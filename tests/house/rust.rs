@@ -130,7 +130,7 @@ fn words<'a>(code: &'a str, what: &'a str) -> impl Iterator<Item = usize> + 'a {
     code.match_indices(what).map(|(at, _)| at).filter(move |&at| {
         let before = code[..at].chars().next_back().is_some_and(is_word);
         let behind = code[at + what.len()..].chars().next().is_some_and(is_word);
-        !(starts && before) && !(ends && behind)
+        !(starts && before || ends && behind)
     })
 }
 
