@@ -3,7 +3,9 @@
 pub mod event;
 pub mod limits;
 pub mod proto;
+pub mod reduction;
 pub mod rng;
 pub mod screen;
+pub mod shard;
 pub mod time;
 pub mod wire;

@@ -40,6 +40,8 @@ pub const MIN_DATAGRAM_BYTES: usize = 256;
 pub const WINDOW_DATAGRAMS: u64 = 4096;
 /// Most bytes a sender keeps for retransmission, per shard.
 pub const SEND_RING_BYTES: usize = 1 << 20;
+/// Most bytes of all those together, in one AWS.
+pub const SEND_RINGS_BYTES: usize = 64 << 20;
 /// What a receiver asks of its socket's buffer; the kernel may give less.
 pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 /// Most bytes handed to one system call under generic segmentation offload.

@@ -11,7 +11,11 @@
 //!
 //! What is left out: resolving names, files, screens (`Output::Event` carries the lines).
 
+pub mod aws;
+pub mod backend;
+pub mod client;
 pub mod rudp;
+mod seal;
 
 use crate::event::Event;
 use crate::time::Time;

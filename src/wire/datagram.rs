@@ -170,7 +170,7 @@ fn finish(out: &mut [u8], kind: u8, flags: u8, header: Header) {
 }
 
 /// CRC32C over the datagram without the four bytes that hold it.
-fn checksum(bytes: &[u8]) -> u32 {
+pub(super) fn checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&bytes[..4]), &bytes[8..])
 }
 

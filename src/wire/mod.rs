@@ -5,6 +5,7 @@
 //! `tests/protocol.rs` decodes the drawn bytes. Little-endian throughout: the bulk is numbers, and
 //! nearly every host is.
 
+pub mod auth;
 pub mod datagram;
 pub mod frame;
 
@@ -42,6 +43,9 @@ pub enum Defect {
     /// A sealed message that does not open: another key, or it was changed on the way.
     #[error("it was not sealed with this job's key")]
     Seal,
+    /// A sealed datagram that has been received before, or is too old to tell.
+    #[error("it has been received before")]
+    Replay,
 }
 
 /// Writes a value as 32 bytes, two's complement.

@@ -1,0 +1,503 @@
+//! One shard's way to its backend and back: open, stream, result, close; and again if the backend dies.
+//!
+//! ```text
+//!            ACCEPT            RESULT           CLOSED, GONE or LINGER over
+//!  Opening ---------> Streaming -----> Closing ------------------------> Closed
+//!     ^                  |
+//!     +--- GONE, silence +      (a new attempt: the backend will choose a new session)
+//! ```
+//!
+//! What is left out: where the numbers come from, and what the partial results add up to (`job`).
+
+use crate::event::{Record, job_name};
+use crate::limits::{BACKEND_SILENCE, LINGER, MAX_ATTEMPTS, PING_INTERVAL};
+use crate::proto::rudp::congestion::Path;
+use crate::proto::rudp::rtt::{Retry, Rtt};
+use crate::proto::rudp::sender::{Run, Sender};
+use crate::proto::seal::{Opener, Seal};
+use crate::rng::Rng;
+use crate::time::Time;
+use crate::wire::Defect;
+use crate::wire::auth::{ENVELOPE_BYTES, Envelope};
+use crate::wire::datagram::{Body, Header, encode};
+use ethnum::I256;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+/// What every shard of a job has in common.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub job: u128,
+    pub function: String,
+    pub path: Path,
+    /// Size of a plain DATA datagram, header included.
+    pub datagram: usize,
+    pub ring_bytes: usize,
+    pub restart_wait: Duration,
+    pub key: Option<[u8; 32]>,
+}
+
+/// What a shard tells its job.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// The backend is there and wants the numbers.
+    Accepted,
+    /// Every number has been acknowledged.
+    Delivered,
+    /// The backend has not answered for a while; a sentence for people.
+    Waiting(String),
+    /// The shard cannot be done; the job's end.
+    Failed(String),
+    /// For the log.
+    Record(Record),
+}
+
+#[derive(Debug)]
+enum Stage {
+    Opening { message: Vec<u8>, opener: Box<Opener>, retry: Retry, sent_at: Time, resent: bool },
+    Streaming { session: u64, sender: Box<Sender>, seal: Seal, pinged: Time },
+    Closing { session: u64, seal: Seal, retry: Retry, until: Time },
+    Closed,
+}
+
+#[derive(Debug)]
+pub(super) struct Shard {
+    pub index: u32,
+    pub name: String,
+    pub addr: SocketAddr,
+    pub range: Range<u64>,
+    /// The client has sent the whole range at least once.
+    pub received: bool,
+    /// The backend has had the whole range at least once.
+    pub delivered: bool,
+    pub partial: Option<I256>,
+    pub attempt: u32,
+    terms: Terms,
+    stage: Stage,
+    /// When the backend last said anything, and since when this stage waits for it.
+    heard: Time,
+    waiting_since: Time,
+    told_waiting: bool,
+    began: Time,
+    outbox: VecDeque<Vec<u8>>,
+    told: VecDeque<Told>,
+    ready: Option<Ready>,
+    current: Vec<u8>,
+}
+
+/// Where the datagrams to be sent next lie.
+#[derive(Clone, Copy, Debug)]
+enum Ready {
+    Ring(Run),
+    Current { segment: usize },
+}
+
+impl Shard {
+    pub fn open(
+        now: Time,
+        terms: Terms,
+        index: u32,
+        (name, addr): (String, SocketAddr),
+        range: Range<u64>,
+        rng: &mut Rng,
+    ) -> Shard {
+        let mut shard = Shard {
+            index,
+            name,
+            addr,
+            received: range.is_empty(),
+            range,
+            delivered: false,
+            partial: None,
+            attempt: 0,
+            terms,
+            stage: Stage::Closed,
+            heard: now,
+            waiting_since: now,
+            told_waiting: false,
+            began: now,
+            outbox: VecDeque::new(),
+            told: VecDeque::new(),
+            ready: None,
+            current: Vec::new(),
+        };
+        shard.begin(now, rng);
+        shard
+    }
+
+    fn count(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    /// How the backend is called in sentences.
+    fn backend(&self) -> String {
+        format!("Backend-Server {} at {}", self.name, self.addr)
+    }
+
+    /// Begins an attempt: OPEN, until there is an answer.
+    fn begin(&mut self, now: Time, rng: &mut Rng) {
+        let terms = &self.terms;
+        let open = Body::Open {
+            attempt: self.attempt,
+            shard: self.index,
+            count: self.count(),
+            function: terms.function.clone(),
+        };
+        let mut plain = Vec::new();
+        encode(Header { job: terms.job, session: 0 }, &open, &mut plain);
+        let (opener, message) = Opener::new(terms.key.as_ref(), rng, terms.job, self.attempt, plain);
+        self.outbox.clear();
+        self.outbox.push_back(message.clone());
+        self.waiting_since = now;
+        self.told_waiting = false;
+        let retry = Retry::new(now, Rtt::default());
+        self.stage =
+            Stage::Opening { message, opener: Box::new(opener), retry, sent_at: now, resent: false };
+    }
+
+    fn restart(&mut self, now: Time, why: &str, rng: &mut Rng) {
+        self.log(Record::Wait {
+            job: job_name(self.terms.job),
+            on: self.backend(),
+            reason: format!("{why}; attempt {} begins", self.attempt + 1),
+        });
+        self.attempt += 1;
+        if self.attempt >= MAX_ATTEMPTS {
+            let text =
+                format!("{} was lost {MAX_ATTEMPTS} times; the last time it {why}", self.backend());
+            self.told.push_back(Told::Failed(text));
+            return;
+        }
+        self.begin(now, rng);
+    }
+
+    /// Opens a sealed datagram of this shard's backend.
+    pub fn unseal(&mut self, envelope: &Envelope<'_>, plain: &mut Vec<u8>) -> Result<(), Defect> {
+        match &mut self.stage {
+            Stage::Opening { opener, .. } => opener.accept(envelope, plain),
+            Stage::Streaming { seal, .. } | Stage::Closing { seal, .. } => seal.open(envelope, plain),
+            Stage::Closed => Err(Defect::Seal),
+        }
+    }
+
+    /// Takes in what the backend says. Whatever does not fit the stage and session changes nothing.
+    pub fn on_datagram(&mut self, now: Time, header: Header, body: &Body<'_>, rng: &mut Rng) {
+        match (&mut self.stage, body) {
+            (Stage::Opening { .. }, Body::Accept { attempt, credit }) => {
+                if *attempt == self.attempt && header.session != 0 {
+                    self.on_accept(now, header.session, *credit);
+                }
+            }
+            (Stage::Opening { .. }, Body::Abort { reason }) if header.session == 0 => {
+                let text = format!("{} refuses: {reason}", self.backend());
+                self.told.push_back(Told::Failed(text));
+            }
+            (Stage::Streaming { session, .. }, _) if *session == header.session => {
+                self.heard = now;
+                self.on_stream(now, header.session, body, rng);
+            }
+            (Stage::Closing { session, .. }, Body::Closed | Body::Gone)
+                if *session == header.session =>
+            {
+                self.stage = Stage::Closed;
+            }
+            (Stage::Closing { session, .. }, Body::Result { .. }) if *session == header.session => {
+                self.say(Body::Done);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_accept(&mut self, now: Time, session: u64, credit: u64) {
+        let header = Header { job: self.terms.job, session };
+        let Stage::Opening { opener, sent_at, resent, .. } = &mut self.stage else { return };
+        let mut rtt = Rtt::default();
+        if !*resent {
+            rtt.sample(now.since(*sent_at));
+        }
+        let round_trip = now.since(*sent_at);
+        let Some(seal) = opener.take_seal() else { return };
+        let terms = &self.terms;
+        let mut sender =
+            Box::new(Sender::new(header, terms.path, terms.datagram, terms.ring_bytes, credit, rtt));
+        let empty = self.range.is_empty();
+        if empty {
+            sender.finish();
+        }
+        self.stage = Stage::Streaming { session, sender, seal, pinged: now };
+        self.heard = now;
+        self.began = now;
+        self.log(Record::ShardAccepted {
+            job: job_name(self.terms.job),
+            shard: self.name.clone(),
+            attempt: self.attempt,
+            credit_bytes: credit,
+            rtt_us: round_trip.as_secs_f64() * 1e6,
+        });
+        if empty {
+            // A first word in the session is what lets the backend answer for no numbers.
+            self.ping(now);
+            self.told.push_back(Told::Delivered);
+        } else {
+            self.told.push_back(Told::Accepted);
+        }
+    }
+
+    fn on_stream(&mut self, now: Time, session: u64, body: &Body<'_>, rng: &mut Rng) {
+        let Stage::Streaming { sender, .. } = &mut self.stage else { return };
+        match body {
+            Body::Ack(ack) => {
+                let before = sender.is_delivered();
+                sender.on_ack(now, ack);
+                if !before && sender.is_delivered() {
+                    self.on_delivered(now);
+                }
+            }
+            Body::Result { count, value } => self.on_result(now, session, *count, *value),
+            Body::Gone => self.restart(now, "has forgotten the job: it was started anew", rng),
+            Body::Abort { reason } => {
+                let text = format!("{} gives up: {reason}", self.backend());
+                self.told.push_back(Told::Failed(text));
+            }
+            _ => {}
+        }
+    }
+
+    fn on_delivered(&mut self, now: Time) {
+        let Stage::Streaming { sender, .. } = &self.stage else { return };
+        let (stats, rtt) = (sender.stats(), sender.rtt());
+        let seconds = now.since(self.began).as_secs_f64();
+        let record = Record::ShardDelivered {
+            job: job_name(self.terms.job),
+            shard: self.name.clone(),
+            numbers: self.count(),
+            datagrams: stats.datagrams,
+            retransmissions: stats.retransmissions,
+            bytes: stats.bytes,
+            ms: seconds * 1e3,
+            mib_per_s: stats.bytes as f64 / f64::from(1 << 20) / seconds.max(1e-9),
+            srtt_us: rtt.smoothed().unwrap_or_default().as_secs_f64() * 1e6,
+            rto_us: rtt.rto().as_secs_f64() * 1e6,
+            window_bytes: sender.window(),
+        };
+        self.log(record);
+        self.told.push_back(Told::Delivered);
+    }
+
+    fn on_result(&mut self, now: Time, session: u64, count: u64, value: I256) {
+        let Stage::Streaming { sender, .. } = &self.stage else { return };
+        if count != self.count() || !sender.is_finished() {
+            let text = format!(
+                "{} answers for {count} numbers; its shard has {}",
+                self.backend(),
+                self.count()
+            );
+            self.told.push_back(Told::Failed(text));
+            return;
+        }
+        if !sender.is_delivered() {
+            // The acknowledgement of the last numbers was lost; the result says the same.
+            self.on_delivered(now);
+        }
+        let rtt = sender_rtt(&self.stage);
+        let stage = std::mem::replace(&mut self.stage, Stage::Closed);
+        if let Stage::Streaming { seal, .. } = stage {
+            self.stage =
+                Stage::Closing { session, seal, retry: Retry::new(now, rtt), until: now + LINGER };
+        }
+        self.say(Body::Done);
+        self.partial = Some(value);
+        self.log(Record::ShardResult {
+            job: job_name(self.terms.job),
+            shard: self.name.clone(),
+            value: value.to_string(),
+        });
+    }
+
+    /// Takes in that time has passed.
+    pub fn on_timeout(&mut self, now: Time, rng: &mut Rng) {
+        match &mut self.stage {
+            Stage::Opening { message, retry, resent, .. } => {
+                if retry.is_due(now) {
+                    *resent = true;
+                    self.outbox.clear();
+                    self.outbox.push_back(message.clone());
+                }
+                self.on_waiting(now);
+            }
+            Stage::Streaming { sender, pinged, .. } => {
+                sender.on_timeout(now);
+                if now.since(self.heard) >= BACKEND_SILENCE {
+                    self.restart(now, "fell silent", rng);
+                } else if now.since((*pinged).max(self.heard)) >= PING_INTERVAL {
+                    self.ping(now);
+                }
+            }
+            Stage::Closing { retry, until, .. } => {
+                if now >= *until {
+                    self.stage = Stage::Closed;
+                } else if retry.is_due(now) {
+                    self.say(Body::Done);
+                }
+            }
+            Stage::Closed => {}
+        }
+    }
+
+    fn on_waiting(&mut self, now: Time) {
+        let waited = now.since(self.waiting_since);
+        let help = format!("start it with `make server{}`", self.name);
+        if waited >= self.terms.restart_wait {
+            let text = format!(
+                "{} does not answer (waited {} s): {help}",
+                self.backend(),
+                waited.as_secs_f32()
+            );
+            self.told.push_back(Told::Failed(text));
+        } else if waited >= BACKEND_SILENCE && !self.told_waiting {
+            self.told_waiting = true;
+            let left = self.terms.restart_wait.saturating_sub(waited).as_secs_f32();
+            let text = format!("{} does not answer; waiting {left:.0} s more: {help}", self.backend());
+            self.told.push_back(Told::Waiting(text));
+        }
+    }
+
+    /// When [`Shard::on_timeout`] is next wanted.
+    pub fn next_timeout(&self) -> Option<Time> {
+        match &self.stage {
+            Stage::Opening { retry, .. } => {
+                let notice = self.waiting_since + BACKEND_SILENCE;
+                let end = self.waiting_since + self.terms.restart_wait;
+                let told = if self.told_waiting { end } else { end.min(notice) };
+                Some(retry.at().min(told))
+            }
+            Stage::Streaming { sender, pinged, .. } => {
+                let ping = (*pinged).max(self.heard) + PING_INTERVAL;
+                let dead = self.heard + BACKEND_SILENCE;
+                Some(sender.next_timeout().map_or(ping, |at| at.min(ping)).min(dead))
+            }
+            Stage::Closing { retry, until, .. } => Some(retry.at().min(*until)),
+            Stage::Closed => None,
+        }
+    }
+
+    /// Whether numbers for `attempt` are still wanted; those of a lost attempt are thrown away.
+    pub fn wants(&self, attempt: u32) -> bool {
+        attempt == self.attempt && matches!(self.stage, Stage::Streaming { .. })
+    }
+
+    /// Bytes of numbers of `width` bytes each that [`Shard::push`] would take.
+    pub fn room(&self, width: u8) -> usize {
+        match &self.stage {
+            Stage::Streaming { sender, .. } => sender.room(width),
+            _ => 0,
+        }
+    }
+
+    /// Takes numbers, at most [`Shard::room`] bytes.
+    pub fn push(&mut self, width: u8, bytes: &[u8]) {
+        if let Stage::Streaming { sender, .. } = &mut self.stage {
+            let taken = sender.push(width, bytes);
+            debug_assert_eq!(taken, bytes.len(), "more than there was room for");
+        }
+    }
+
+    /// The last number has been pushed.
+    pub fn finish(&mut self) {
+        if let Stage::Streaming { sender, .. } = &mut self.stage {
+            sender.finish();
+        }
+    }
+
+    /// True when the backend has let go, or has been waited for long enough.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.stage, Stage::Closed)
+    }
+
+    /// The next thing to tell the job.
+    pub fn poll_told(&mut self) -> Option<Told> {
+        self.told.pop_front()
+    }
+
+    /// Makes the next datagrams for `addr` ready; false when there are none.
+    pub fn poll_datagrams(&mut self, now: Time) -> bool {
+        self.ready = self.outbox.pop_front().map(|bytes| {
+            self.current = bytes;
+            Ready::Current { segment: self.current.len() }
+        });
+        if let (None, Stage::Streaming { sender, seal, .. }) = (self.ready, &mut self.stage) {
+            self.ready = sender.poll_transmit(now).map(|run| match seal {
+                Seal::Plain => Ready::Ring(run),
+                Seal::Sealed(seal) => {
+                    self.current.clear();
+                    sender
+                        .bytes(&run)
+                        .chunks(run.segment)
+                        .for_each(|d| seal.seal_into(d, &mut self.current));
+                    Ready::Current { segment: run.segment + ENVELOPE_BYTES }
+                }
+            });
+        }
+        self.ready.is_some()
+    }
+
+    /// The datagrams that [`Shard::poll_datagrams`] made ready, back to back, and the size of each.
+    pub fn datagrams(&self) -> (&[u8], usize) {
+        match (&self.ready, &self.stage) {
+            (Some(Ready::Ring(run)), Stage::Streaming { sender, .. }) => {
+                (sender.bytes(run), run.segment)
+            }
+            (Some(Ready::Current { segment }), _) => (&self.current, *segment),
+            _ => (&[], 0),
+        }
+    }
+
+    /// A last datagram that tells the backend to forget the job.
+    pub fn abort(&mut self, reason: &str) -> Option<Vec<u8>> {
+        if matches!(self.stage, Stage::Closed) {
+            return None;
+        }
+        self.outbox.clear();
+        self.say(Body::Abort { reason: reason.to_owned() });
+        self.stage = Stage::Closed;
+        self.outbox.pop_front()
+    }
+
+    fn ping(&mut self, now: Time) {
+        if let Stage::Streaming { sender, pinged, .. } = &mut self.stage {
+            *pinged = now;
+            let tx = sender.ping(now);
+            self.say(Body::Ping { tx });
+        }
+    }
+
+    /// Queues a datagram of the current session, if there is one (an Opening shard speaks for session 0).
+    fn say(&mut self, body: Body<'_>) {
+        let job = self.terms.job;
+        let mut plain = Vec::new();
+        match &mut self.stage {
+            Stage::Streaming { session, seal, .. } | Stage::Closing { session, seal, .. } => {
+                encode(Header { job, session: *session }, &body, &mut plain);
+                self.outbox.push_back(seal.seal(plain));
+            }
+            Stage::Opening { .. } if self.terms.key.is_none() => {
+                encode(Header { job, session: 0 }, &body, &mut plain);
+                self.outbox.push_back(plain);
+            }
+            _ => {}
+        }
+    }
+
+    fn log(&mut self, record: Record) {
+        self.told.push_back(Told::Record(record));
+    }
+}
+
+fn sender_rtt(stage: &Stage) -> Rtt {
+    match stage {
+        Stage::Streaming { sender, .. } => sender.rtt().clone(),
+        _ => Rtt::default(),
+    }
+}

@@ -1,0 +1,472 @@
+//! Numbers into datagrams; each is kept until it is acknowledged.
+//!
+//! The datagrams lie in a ring of equal slots, ready to go: header first, numbers behind. So a run of
+//! full ones is one contiguous slice, which goes to the kernel in one call (GSO), and a retransmission
+//! only renews the header. Loss is seen by the order of sending (RFC 9002, 6.1) and, where nothing
+//! comes back, by the timeout of RFC 6298.
+
+use super::congestion::{Congestion, Path};
+use super::rtt::Rtt;
+use crate::limits::{GSO_BYTES, GSO_SEGMENTS, MAX_ACK_DELAY};
+use crate::time::Time;
+use crate::wire::datagram::{Ack, DATA_HEADER_BYTES, Header, finish_data};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// A datagram is lost when one sent this many transmissions later has arrived (RFC 9002, 6.1.1).
+const REORDER_THRESHOLD: u64 = 3;
+
+/// The sending side of one session.
+#[derive(Debug)]
+pub struct Sender {
+    header: Header,
+    datagram: usize,
+    capacity: usize,
+    ring: Vec<u8>,
+    /// Slots of sequence numbers `base ..`.
+    slots: VecDeque<Slot>,
+    base: u64,
+    /// The next sequence number to be sent for the first time.
+    unsent: u64,
+    /// The last slot may still be filled.
+    filling: bool,
+    finished: bool,
+    lost: VecDeque<u64>,
+    /// Transmissions that are not settled, in order; the first is number `flight_base`.
+    flight: VecDeque<Flight>,
+    flight_base: u64,
+    largest_acked: Option<u64>,
+    in_flight: u64,
+    since_request: u64,
+    credit: u64,
+    probes: u32,
+    rto_at: Option<Time>,
+    loss_at: Option<Time>,
+    rtt: Rtt,
+    congestion: Congestion,
+    stats: Stats,
+}
+
+/// What a sender has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Datagrams sent, retransmissions included.
+    pub datagrams: u64,
+    /// Datagrams sent again.
+    pub retransmissions: u64,
+    /// Bytes sent, headers and retransmissions included.
+    pub bytes: u64,
+}
+
+/// Datagrams that lie back to back, each of `segment` bytes but for the last, which may be shorter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    start: usize,
+    /// All together.
+    pub bytes: usize,
+    /// Each.
+    pub segment: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Unsent,
+    InFlight { tx: u64 },
+    Lost,
+    Acked,
+}
+
+#[derive(Debug)]
+struct Slot {
+    bytes: usize,
+    width: u8,
+    state: State,
+}
+
+/// One transmission; a PING has no content.
+#[derive(Debug)]
+struct Flight {
+    seq: Option<u64>,
+    at: Time,
+}
+
+impl Sender {
+    /// For one session. Keeps at most `ring_bytes` (at least two datagrams) until acknowledged; the
+    /// memory is taken with the first number.
+    pub fn new(
+        header: Header,
+        path: Path,
+        datagram: usize,
+        ring_bytes: usize,
+        credit: u64,
+        rtt: Rtt,
+    ) -> Sender {
+        Sender {
+            header,
+            datagram,
+            capacity: (ring_bytes / datagram).clamp(2, crate::limits::WINDOW_DATAGRAMS as usize),
+            ring: Vec::new(),
+            slots: VecDeque::new(),
+            base: 0,
+            unsent: 0,
+            filling: false,
+            finished: false,
+            lost: VecDeque::new(),
+            flight: VecDeque::new(),
+            flight_base: 0,
+            largest_acked: None,
+            in_flight: 0,
+            since_request: 0,
+            credit,
+            probes: 0,
+            rto_at: None,
+            loss_at: None,
+            rtt,
+            congestion: Congestion::new(path, datagram),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Bytes of numbers of `width` bytes each that [`Sender::push`] would take now.
+    pub fn room(&self, width: u8) -> usize {
+        let open = match self.slots.back() {
+            Some(slot) if self.filling && slot.width == width => self.datagram - slot.bytes,
+            _ => 0,
+        };
+        (self.capacity - self.slots.len()) * (self.datagram - DATA_HEADER_BYTES) + open
+    }
+
+    /// Takes numbers of `width` bytes each, as they travel; returns how many bytes it took.
+    pub fn push(&mut self, width: u8, bytes: &[u8]) -> usize {
+        debug_assert!(!self.finished, "numbers behind the end of the shard");
+        if self.ring.is_empty() {
+            self.ring.resize(self.capacity * self.datagram, 0);
+        }
+        let mut taken = 0;
+        while taken < bytes.len() {
+            if !self.open_slot(width) {
+                break;
+            }
+            let seq = self.base + self.slots.len() as u64 - 1;
+            let start = self.offset(seq);
+            let Some(slot) = self.slots.back_mut() else { break };
+            let n = (self.datagram - slot.bytes).min(bytes.len() - taken);
+            let place = start + slot.bytes;
+            self.ring[place..place + n].copy_from_slice(&bytes[taken..taken + n]);
+            slot.bytes += n;
+            self.filling = slot.bytes < self.datagram;
+            taken += n;
+        }
+        taken
+    }
+
+    /// No more numbers will come: the last datagram may go as it is.
+    pub fn finish(&mut self) {
+        self.filling = false;
+        self.finished = true;
+    }
+
+    /// True when no more numbers will come.
+    pub fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// True when all numbers have been acknowledged. The ring's memory is then given back.
+    pub fn is_delivered(&self) -> bool {
+        self.finished && self.slots.is_empty()
+    }
+
+    /// The next run of datagrams to send now; [`Sender::bytes`] lends them.
+    pub fn poll_transmit(&mut self, now: Time) -> Option<Run> {
+        let window = self.credit.min(self.congestion.window());
+        if let Some(seq) = self.next_lost() {
+            let bytes = self.slots[(seq - self.base) as usize].bytes as u64;
+            if self.probes == 0 && self.in_flight > 0 && self.in_flight + bytes > window {
+                return None;
+            }
+            self.lost.pop_front();
+            self.probes = self.probes.saturating_sub(1);
+            self.stats.retransmissions += 1;
+            let ask = self.probes == 0;
+            self.transmit(now, seq, ask);
+            return Some(Run {
+                start: self.offset(seq),
+                bytes: bytes as usize,
+                segment: bytes as usize,
+            });
+        }
+        let first = self.unsent;
+        let run = self.unsent_run(window);
+        for seq in first..first + run {
+            let last = seq + 1 == first + run;
+            let bytes = self.slots[(seq - self.base) as usize].bytes as u64;
+            self.since_request += bytes;
+            // Ask for an acknowledgement four times a window, and before falling silent.
+            let quiet = !self.can_send_next(seq + 1, window, bytes);
+            let ask = last && (quiet || self.since_request >= window / 4);
+            self.unsent += 1;
+            self.transmit(now, seq, ask);
+        }
+        let last = first.checked_add(run)?.checked_sub(1).filter(|_| run > 0)?;
+        let start = self.offset(first);
+        let bytes = (run as usize - 1) * self.datagram + self.slots[(last - self.base) as usize].bytes;
+        Some(Run { start, bytes, segment: self.datagram })
+    }
+
+    /// The bytes of a run that [`Sender::poll_transmit`] has just returned.
+    pub fn bytes(&self, run: &Run) -> &[u8] {
+        &self.ring[run.start..run.start + run.bytes]
+    }
+
+    /// Numbers a PING, whose acknowledgement then measures the round trip.
+    pub fn ping(&mut self, now: Time) -> u64 {
+        self.flight.push_back(Flight { seq: None, at: now });
+        self.flight_base + self.flight.len() as u64 - 1
+    }
+
+    /// Takes in an acknowledgement. One that speaks of what was never sent changes nothing.
+    pub fn on_ack(&mut self, now: Time, ack: &Ack<'_>) {
+        let sent_tx = self.flight_base + self.flight.len() as u64;
+        if ack.next > self.unsent || ack.largest_tx >= sent_tx.max(1) {
+            return;
+        }
+        self.credit = ack.credit;
+        self.measure(now, ack);
+        let mut progress = false;
+        let unsent = self.unsent;
+        for seq in (self.base..ack.next).chain(ack.selected().take_while(|&seq| seq < unsent)) {
+            progress |= self.on_acked(seq);
+        }
+        while self.slots.front().is_some_and(|slot| slot.state == State::Acked) {
+            self.slots.pop_front();
+            self.base += 1;
+        }
+        self.detect_losses(now);
+        if progress {
+            self.rtt.progress();
+            self.rto_at = None;
+        }
+        self.arm(now);
+        if self.is_delivered() {
+            self.ring = Vec::new();
+        }
+    }
+
+    /// Takes in that time has passed.
+    pub fn on_timeout(&mut self, now: Time) {
+        if self.loss_at.is_some_and(|at| at <= now) {
+            self.detect_losses(now);
+        }
+        if self.rto_at.is_some_and(|at| at <= now) {
+            self.rto_at = None;
+            self.rtt.back_off();
+            if self.rtt.expiries() >= 2 {
+                self.congestion.on_persistent_congestion();
+            }
+            self.probe();
+        }
+        self.arm(now);
+    }
+
+    /// When [`Sender::on_timeout`] is next wanted.
+    pub fn next_timeout(&self) -> Option<Time> {
+        [self.rto_at, self.loss_at].into_iter().flatten().min()
+    }
+
+    /// The round trips seen so far.
+    pub fn rtt(&self) -> &Rtt {
+        &self.rtt
+    }
+
+    /// Bytes that may be in flight: the lesser of credit and congestion window.
+    pub fn window(&self) -> u64 {
+        self.credit.min(self.congestion.window())
+    }
+
+    /// What has been done.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Makes the last slot one that takes numbers of `width` bytes; false when the ring is full.
+    fn open_slot(&mut self, width: u8) -> bool {
+        if self.filling && self.slots.back().is_some_and(|slot| slot.width == width) {
+            return true;
+        }
+        self.filling = false;
+        if self.slots.len() == self.capacity {
+            return false;
+        }
+        self.slots.push_back(Slot { bytes: DATA_HEADER_BYTES, width, state: State::Unsent });
+        self.filling = true;
+        true
+    }
+
+    fn offset(&self, seq: u64) -> usize {
+        (seq % self.capacity as u64) as usize * self.datagram
+    }
+
+    /// The first sequence number that must be sent again, if any.
+    fn next_lost(&mut self) -> Option<u64> {
+        while let Some(&seq) = self.lost.front() {
+            // One acknowledged late, after all, has nothing left to send.
+            let lost = seq.checked_sub(self.base).and_then(|i| self.slots.get(i as usize));
+            if lost.is_some_and(|slot| slot.state == State::Lost) {
+                return Some(seq);
+            }
+            self.lost.pop_front();
+        }
+        None
+    }
+
+    /// How many unsent datagrams may go in one call: full ones but for the last, contiguous in the
+    /// ring, within window and GSO's bounds.
+    fn unsent_run(&self, window: u64) -> u64 {
+        let (mut run, mut bytes, mut in_flight) = (0, 0, self.in_flight);
+        loop {
+            let seq = self.unsent + run;
+            let contiguous = run == 0 || !seq.is_multiple_of(self.capacity as u64);
+            if !self.can_send_next(seq, window, in_flight - self.in_flight) || !contiguous {
+                return run;
+            }
+            let size = self.slots[(seq - self.base) as usize].bytes;
+            if run > 0 && (bytes + size > GSO_BYTES || run as usize == GSO_SEGMENTS) {
+                return run;
+            }
+            bytes += size;
+            in_flight += size as u64;
+            run += 1;
+            if size < self.datagram {
+                return run;
+            }
+        }
+    }
+
+    /// Whether unsent datagram `seq` is complete and fits the window, `more` bytes having gone before it.
+    fn can_send_next(&self, seq: u64, window: u64, more: u64) -> bool {
+        let index = (seq - self.base) as usize;
+        let in_flight = self.in_flight + more;
+        self.slots.get(index).is_some_and(|slot| {
+            let complete = !(self.filling && index + 1 == self.slots.len());
+            complete && (in_flight == 0 || in_flight + slot.bytes as u64 <= window)
+        })
+    }
+
+    /// Writes the header of `seq` for a new transmission and accounts for it.
+    fn transmit(&mut self, now: Time, seq: u64, ack_requested: bool) {
+        let tx = self.flight_base + self.flight.len() as u64;
+        self.flight.push_back(Flight { seq: Some(seq), at: now });
+        let start = self.offset(seq);
+        let slot = &mut self.slots[(seq - self.base) as usize];
+        slot.state = State::InFlight { tx };
+        let datagram = &mut self.ring[start..start + slot.bytes];
+        finish_data(datagram, self.header, slot.width, ack_requested, seq, tx);
+        self.in_flight += slot.bytes as u64;
+        if ack_requested {
+            self.since_request = 0;
+        }
+        self.stats.datagrams += 1;
+        self.stats.bytes += slot.bytes as u64;
+        if self.rto_at.is_none() {
+            self.rto_at = Some(now + self.timeout());
+        }
+    }
+
+    /// A round trip, from the newest transmission that the receiver has seen (RFC 9002, 5.1).
+    fn measure(&mut self, now: Time, ack: &Ack<'_>) {
+        if self.largest_acked.is_some_and(|largest| ack.largest_tx <= largest) {
+            return;
+        }
+        let Some(index) = ack.largest_tx.checked_sub(self.flight_base) else { return };
+        let Some(flight) = self.flight.get(index as usize) else { return };
+        let delay = Duration::from_micros(ack.delay_us.into()).min(MAX_ACK_DELAY);
+        self.rtt.sample(now.since(flight.at).saturating_sub(delay));
+        self.largest_acked = Some(ack.largest_tx);
+    }
+
+    /// True when `seq` was not acknowledged before.
+    fn on_acked(&mut self, seq: u64) -> bool {
+        let index = seq.checked_sub(self.base); // None: an old acknowledgement, overtaken by another
+        let Some(slot) = index.and_then(|i| self.slots.get_mut(i as usize)) else { return false };
+        let bytes = slot.bytes as u64;
+        let before = std::mem::replace(&mut slot.state, State::Acked);
+        match before {
+            State::Acked | State::Unsent => return false,
+            State::Lost => {}
+            State::InFlight { tx } => {
+                self.in_flight -= bytes;
+                if let Some(flight) = self.flight.get((tx - self.flight_base) as usize) {
+                    self.congestion.on_ack(bytes, flight.at);
+                }
+            }
+        }
+        true
+    }
+
+    /// Settles the oldest transmissions: acknowledged, superseded, or lost.
+    fn detect_losses(&mut self, now: Time) {
+        self.loss_at = None;
+        let Some(largest) = self.largest_acked else { return };
+        let allowance = self.rtt.reordering_allowance();
+        while let Some(flight) = self.flight.front() {
+            let (tx, at) = (self.flight_base, flight.at);
+            let pending = flight.seq.filter(|&seq| self.is_pending(seq, tx));
+            if let Some(seq) = pending {
+                let by_order = tx + REORDER_THRESHOLD <= largest;
+                let by_time = tx < largest && at + allowance <= now;
+                if !by_order && !by_time {
+                    self.loss_at = (tx < largest).then(|| at + allowance);
+                    return;
+                }
+                self.mark_lost(seq);
+                self.congestion.on_loss(now, at);
+            } else if tx >= largest {
+                // Keep what a round trip may still be measured by.
+                return;
+            }
+            self.flight.pop_front();
+            self.flight_base += 1;
+        }
+    }
+
+    fn is_pending(&self, seq: u64, tx: u64) -> bool {
+        let slot = seq.checked_sub(self.base).and_then(|i| self.slots.get(i as usize));
+        slot.is_some_and(|slot| slot.state == State::InFlight { tx })
+    }
+
+    fn mark_lost(&mut self, seq: u64) {
+        let slot = &mut self.slots[(seq - self.base) as usize];
+        slot.state = State::Lost;
+        self.in_flight -= slot.bytes as u64;
+        self.lost.push_back(seq);
+    }
+
+    /// The timeout has come: send the oldest one or two again whatever the window says, to learn what
+    /// has arrived (RFC 9002, 6.2.4); the rest waits for that.
+    fn probe(&mut self) {
+        let in_flight = |slot: &Slot| matches!(slot.state, State::InFlight { .. });
+        let oldest: Vec<u64> = (self.base..)
+            .zip(&self.slots)
+            .filter(|(_, s)| in_flight(s))
+            .map(|(seq, _)| seq)
+            .take(2)
+            .collect();
+        self.probes = oldest.len() as u32;
+        oldest.into_iter().rev().for_each(|seq| {
+            self.mark_lost(seq);
+            self.lost.rotate_right(1);
+        });
+    }
+
+    fn timeout(&self) -> Duration {
+        self.rtt.rto() + MAX_ACK_DELAY
+    }
+
+    fn arm(&mut self, now: Time) {
+        if self.in_flight == 0 && self.lost.is_empty() {
+            self.rto_at = None;
+        } else if self.rto_at.is_none() {
+            self.rto_at = Some(now + self.timeout());
+        }
+    }
+}
