@@ -16,6 +16,11 @@ pub enum Event {
     Stderr(String),
     /// A record for the log.
     Log(Record),
+    /// The client has handed over this many more numbers.
+    Progress {
+        /// How many.
+        numbers: u64,
+    },
     /// The client's job has ended: the answer, or why there is none.
     Finished(Result<I256, String>),
 }

@@ -1,7 +1,9 @@
 //! Offload a reduction over integers to a front end that maps it over UDP backends, exactly.
 
+pub mod config;
 pub mod event;
 pub mod limits;
+pub mod numbers;
 pub mod proto;
 pub mod reduction;
 pub mod rng;

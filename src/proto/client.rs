@@ -78,7 +78,7 @@ enum Out {
 }
 
 impl Client {
-    /// A client whose connection is being made; its first output is the boot message.
+    /// A client whose connection is being made.
     pub fn new(now: Time, settings: Settings, mut rng: Rng) -> Client {
         let seal = settings.key.as_ref().map(|key| StreamSeal::initiator(key, &mut rng));
         Client {
@@ -96,7 +96,7 @@ impl Client {
             value: None,
             began: now,
             heard: now,
-            out: VecDeque::from([Out::Event(Event::Screen(Line::ClientUp))]),
+            out: VecDeque::new(),
         }
     }
 
@@ -186,6 +186,7 @@ impl Client {
         debug_assert_eq!(block.first, self.next, "the source skips numbers");
         self.next += block.count;
         self.bytes += block.frames.len() as u64;
+        self.out.push_back(Out::Event(Event::Progress { numbers: block.count }));
         if self.next == rows.end {
             let rows = rows.clone();
             self.asked.pop_front();

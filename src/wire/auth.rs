@@ -24,7 +24,7 @@ pub use session::{
 use super::Defect;
 use crate::rng::Rng;
 use snow::params::{CipherChoice, DHChoice, HashChoice};
-use snow::resolvers::{CryptoResolver, DefaultResolver};
+use snow::resolvers::{CryptoResolver, DefaultResolver, RingResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{Builder, HandshakeState, TransportState};
 use std::cell::Cell;
@@ -39,7 +39,10 @@ const HANDSHAKE_BYTES: usize = 32 + TAG_BYTES;
 
 // --- what both share ---
 
-/// The default primitives, but chance from a value, so that a simulated run can be had again.
+/// snow's primitives, but chance from a value, so that a simulated run can be had again.
+///
+/// The cipher is ring's: snow's default one takes 3 times as long over datagrams of 1,472 bytes, which
+/// is what travels where a key is set (0.52 and 1.57 GB/s on one core of a Zen 4).
 struct Seeded(Cell<Option<Rng>>);
 
 struct Chance(Rng);
@@ -65,7 +68,7 @@ impl CryptoResolver for Seeded {
     }
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        DefaultResolver.resolve_cipher(choice)
+        RingResolver.resolve_cipher(choice)
     }
 }
 
@@ -260,5 +263,202 @@ impl StreamSeal {
         handshake.write_message(&[], &mut message).expect("it is this end's turn, and there is room");
         self.to_send.extend_from_slice(&(HANDSHAKE_BYTES as u16).to_le_bytes());
         self.to_send.extend_from_slice(&message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+    use proptest::prelude::*;
+
+    const KEY: [u8; 32] = [7; 32];
+
+    /// A connection whose handshake is done: client, AWS.
+    fn connection(seed: u64) -> (StreamSeal, StreamSeal) {
+        let (mut client, mut aws) = ends(seed, &KEY, &KEY);
+        let mut none = Vec::new();
+        aws.open(&client.take_handshake(), &mut none).unwrap();
+        client.open(&aws.take_handshake(), &mut none).unwrap();
+        assert!(client.is_ready() && aws.is_ready() && none.is_empty());
+        (client, aws)
+    }
+
+    fn ends(seed: u64, client: &[u8; 32], aws: &[u8; 32]) -> (StreamSeal, StreamSeal) {
+        let mut rng = Rng::from_seed(seed);
+        (StreamSeal::initiator(client, &mut rng), StreamSeal::responder(aws, &mut rng))
+    }
+
+    fn sealed_by(end: &mut StreamSeal, plain: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        end.seal(plain, &mut out);
+        out
+    }
+
+    #[test]
+    fn both_directions_carry_any_length() {
+        let (mut client, mut aws) = connection(1);
+        for n in [0, 1, RECORD_PLAIN_BYTES, RECORD_PLAIN_BYTES + 1, 3 * RECORD_PLAIN_BYTES + 5] {
+            let plain: Vec<u8> = (0..n).map(|i| i as u8).collect();
+            let (mut there, mut back) = (b"kept".to_vec(), Vec::new());
+            aws.open(&sealed_by(&mut client, &plain), &mut there).unwrap();
+            assert_eq!((&there[..4], &there[4..]), (&b"kept"[..], &plain[..]));
+            client.open(&sealed_by(&mut aws, &plain), &mut back).unwrap();
+            assert_eq!(back, plain);
+        }
+    }
+
+    #[test]
+    fn the_stream_may_be_cut_at_every_byte() {
+        for step in 1..120 {
+            let (mut client, mut aws) = ends(1, &KEY, &KEY);
+            let mut out = Vec::new();
+            let first = client.take_handshake();
+            first.chunks(step).for_each(|part| aws.open(part, &mut out).unwrap());
+            // AWS's first records follow its handshake message at once.
+            let mut bytes = aws.take_handshake();
+            aws.seal(b"asked", &mut bytes);
+            aws.seal(b" again", &mut bytes);
+            assert!(!client.is_ready());
+            bytes.chunks(step).for_each(|part| client.open(part, &mut out).unwrap());
+            assert!(client.is_ready() && client.held.is_empty());
+            assert_eq!(out, b"asked again", "step {step}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_key_on_either_side_ends_it_at_the_first_message() {
+        for (client, aws) in [(&KEY, &[8; 32]), (&[8; 32], &KEY)] {
+            let (mut client, mut aws) = ends(1, client, aws);
+            let mut out = Vec::new();
+            assert_eq!(aws.open(&client.take_handshake(), &mut out), Err(Defect::Seal));
+            assert!(!aws.is_ready() && aws.take_handshake().is_empty() && out.is_empty());
+        }
+        // An AWS that cannot know the key cannot answer either.
+        let (mut client, _) = ends(1, &KEY, &KEY);
+        let (mut forger, mut aws) = ends(2, &[8; 32], &[8; 32]);
+        aws.open(&forger.take_handshake(), &mut Vec::new()).unwrap();
+        assert_eq!(client.open(&aws.take_handshake(), &mut Vec::new()), Err(Defect::Seal));
+        assert!(!client.is_ready());
+    }
+
+    #[test]
+    fn a_handshake_of_the_other_transport_does_not_open() {
+        let mut udp = StreamSeal::new(handshake(b"offload udp 1", &KEY, &mut Rng::from_seed(1), true));
+        udp.send_handshake();
+        let (_, mut aws) = ends(2, &KEY, &KEY);
+        assert_eq!(aws.open(&udp.take_handshake(), &mut Vec::new()), Err(Defect::Seal));
+    }
+
+    #[test]
+    fn no_bit_of_handshake_or_record_may_change() {
+        let (mut client, mut aws) = ends(1, &KEY, &KEY);
+        let first = client.take_handshake();
+        aws.open(&first, &mut Vec::new()).unwrap();
+        client.open(&aws.take_handshake(), &mut Vec::new()).unwrap();
+        let record = sealed_by(&mut client, b"12");
+        for bit in 0..(first.len() + record.len()) * 8 {
+            let (mut client, mut aws) = ends(1, &KEY, &KEY);
+            let mut bytes = [client.take_handshake(), record.clone()].concat();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            // A longer length waits for bytes, so some are there: then it does not open.
+            bytes.extend_from_slice(&[0; RECORD_PLAIN_BYTES + TAG_BYTES]);
+            let mut out = Vec::new();
+            assert!(aws.open(&bytes, &mut out).is_err(), "bit {bit}");
+            assert!(out.is_empty(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_replayed_dropped_or_reflected_ends_the_stream() {
+        let records = |client: &mut StreamSeal| [sealed_by(client, b"one"), sealed_by(client, b"two")];
+        for order in [[0, 0], [1, 0], [1, 1]] {
+            let (mut client, mut aws) = connection(1);
+            let records = records(&mut client);
+            let mut out = Vec::new();
+            let bytes = order.map(|i| records[i].clone()).concat();
+            assert_eq!(aws.open(&bytes, &mut out), Err(Defect::Seal));
+            assert_eq!(out, if order[0] == 0 { &b"one"[..] } else { b"" });
+            assert_eq!(aws.open(&records[1], &mut out), Err(Defect::Seal), "no way back");
+        }
+        let (mut client, _) = connection(1);
+        let [own, _] = records(&mut client);
+        assert_eq!(client.open(&own, &mut Vec::new()), Err(Defect::Seal));
+    }
+
+    #[test]
+    fn a_recorded_connection_cannot_be_played_again() {
+        let (mut client, mut aws) = ends(1, &KEY, &KEY);
+        let first = client.take_handshake();
+        aws.open(&first, &mut Vec::new()).unwrap();
+        client.open(&aws.take_handshake(), &mut Vec::new()).unwrap();
+        let record = sealed_by(&mut client, b"offload this");
+        let (_, mut later) = ends(2, &KEY, &KEY);
+        let mut out = Vec::new();
+        later.open(&first, &mut out).unwrap();
+        assert_eq!((later.open(&record, &mut out), out), (Err(Defect::Seal), vec![]));
+    }
+
+    #[test]
+    fn a_length_that_no_record_has_is_refused_before_its_bytes_come() {
+        let refused = |seal: &mut StreamSeal, length: usize| {
+            let bytes = (length as u16).to_le_bytes();
+            let value = length as u64;
+            let defect = Err(Defect::Field { field: "record length", value });
+            assert_eq!(seal.open(&bytes[..1], &mut Vec::new()), Ok(()));
+            assert_eq!(seal.open(&bytes[1..], &mut Vec::new()), defect);
+        };
+        for length in [0, TAG_BYTES, TAG_BYTES + RECORD_PLAIN_BYTES + 1, 65535] {
+            refused(&mut connection(1).1, length);
+        }
+        for length in [0, HANDSHAKE_BYTES - 1, HANDSHAKE_BYTES + 1, 65535] {
+            refused(&mut ends(1, &KEY, &KEY).1, length);
+        }
+    }
+
+    #[test]
+    fn a_truncated_record_gives_nothing_and_is_no_error() {
+        let (mut client, mut aws) = connection(1);
+        let record = sealed_by(&mut client, b"number");
+        let mut out = Vec::new();
+        aws.open(&record[..record.len() - 1], &mut out).unwrap();
+        assert!(out.is_empty());
+        aws.open(&record[record.len() - 1..], &mut out).unwrap();
+        assert_eq!(out, b"number");
+    }
+
+    #[test]
+    fn a_seed_replays_every_byte() {
+        let bytes = |seed| {
+            let (mut client, mut aws) = ends(seed, &KEY, &KEY);
+            let first = client.take_handshake();
+            aws.open(&first, &mut Vec::new()).unwrap();
+            let second = aws.take_handshake();
+            [first, second, sealed_by(&mut aws, b"same")]
+        };
+        assert_eq!(bytes(1), bytes(1));
+        assert!(bytes(1).iter().zip(&bytes(2)).all(|(a, b)| a != b));
+    }
+
+    #[test]
+    #[should_panic(expected = "before the handshake was done")]
+    fn sealing_before_the_handshake_is_our_own_fault() {
+        ends(1, &KEY, &KEY).0.seal(b"early", &mut Vec::new());
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_refused_and_never_panics(
+            length in prop_oneof![Just(48u16), 0u16..100, any::<u16>()],
+            bytes in proptest::collection::vec(any::<u8>(), 0..200), step in 1usize..60,
+        ) {
+            let whole = [&length.to_le_bytes()[..], &bytes].concat();
+            for seal in [ends(1, &KEY, &KEY), connection(1)].into_iter().flat_map(|(a, b)| [a, b]) {
+                let (mut seal, mut out) = (seal, Vec::new());
+                whole.chunks(step).for_each(|part| drop(seal.open(part, &mut out)));
+                prop_assert!(out.is_empty());
+                prop_assert!(seal.held.len() <= LENGTH_BYTES + TAG_BYTES + RECORD_PLAIN_BYTES);
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@
 
 /// How far behind the newest nonce a datagram may arrive: twice what `rudp` has on its way.
 pub const REPLAY_WINDOW: u64 = 2 * crate::limits::WINDOW_DATAGRAMS;
-/// One word more than the window fills: it never begins at a word's boundary (RFC 6479, section 2).
+/// One word more than the window fills, because it may begin in the middle of one.
 const REPLAY_WORDS: u64 = REPLAY_WINDOW / 64 + 1;
 
 /// A ring of bits, cleared word by word as it moves on.
@@ -41,5 +41,58 @@ impl ReplayWindow {
         }
         let (word, bit) = ReplayWindow::place(nonce);
         self.seen[word] |= bit;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+
+    /// Receives a nonce; true when it is fresh.
+    fn receive(window: &mut ReplayWindow, nonce: u64) -> bool {
+        let fresh = window.is_fresh(nonce);
+        if fresh {
+            window.mark(nonce);
+        }
+        fresh
+    }
+
+    #[test]
+    fn a_nonce_is_fresh_once_and_only_within_the_window() {
+        // One window throughout: what it saw before each leap must not look seen behind it.
+        let mut window = ReplayWindow::new();
+        let leaps =
+            [REPLAY_WINDOW, 2 * REPLAY_WINDOW + 1, 4 * REPLAY_WINDOW + 63, 1 << 40, u64::MAX - 1];
+        for newest in leaps {
+            assert!(receive(&mut window, newest));
+            let oldest = newest + 1 - REPLAY_WINDOW;
+            assert!(!window.is_fresh(oldest - 1), "one too old");
+            assert!(
+                (oldest..newest).rev().all(|n| receive(&mut window, n)),
+                "all within, newest {newest}"
+            );
+            assert!((oldest..=newest).all(|n| !window.is_fresh(n)), "none twice");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_set_that_forgets_what_is_old(
+            start in prop_oneof![Just(0), any::<u64>()],
+            steps in proptest::collection::vec(
+                prop_oneof![-100i64..100, -9000i64..9000, 0i64..40_000], 1..300),
+        ) {
+            let (mut window, mut seen, mut newest) = (ReplayWindow::new(), HashSet::new(), None);
+            let mut nonce = start.min(u64::MAX - 1);
+            for step in steps {
+                let old = newest.is_some_and(|newest: u64| newest - nonce.min(newest) >= REPLAY_WINDOW);
+                prop_assert_eq!(receive(&mut window, nonce), !old && !seen.contains(&nonce));
+                seen.insert(nonce);
+                newest = newest.max(Some(nonce));
+                nonce = newest.unwrap_or(0).saturating_add_signed(step).min(u64::MAX - 1);
+            }
+        }
     }
 }

@@ -21,8 +21,8 @@ const MAGIC: u16 = u16::from_le_bytes(*b"oS");
 const HEADER_BYTES: usize = 32;
 /// What sealing adds to a datagram: header and tag.
 pub const ENVELOPE_BYTES: usize = HEADER_BYTES + TAG_BYTES;
-/// Most bytes of the plain datagram in a handshake: OPEN has 64, ACCEPT 48.
-const HANDSHAKE_PLAIN_BYTES: usize = 256;
+/// Most bytes of the plain datagram in a handshake: OPEN has 64, ACCEPT 48, an ABORT instead this.
+const HANDSHAKE_PLAIN_BYTES: usize = crate::wire::datagram::HEADER_BYTES + crate::limits::MAX_TEXT_BYTES;
 
 /// What an envelope holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,9 +158,9 @@ impl DatagramInitiator {
     /// HANDSHAKE2 comes.
     ///
     /// # Panics
-    /// When called twice, or with more than 256 bytes.
+    /// When called twice, or with more than 544 bytes (the longest ABORT).
     pub fn open_message(&mut self, plain_open: &[u8], out: &mut Vec<u8>) {
-        assert!(plain_open.len() <= HANDSHAKE_PLAIN_BYTES, "OPEN is a small datagram");
+        assert!(plain_open.len() <= HANDSHAKE_PLAIN_BYTES, "too long for a handshake");
         let handshake = self.handshake.as_mut().filter(|h| h.is_my_turn());
         let handshake = handshake.expect("a handshake is opened once");
         out.clear();
@@ -234,13 +234,13 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Replaces `out` with HANDSHAKE2 around the plain datagram ACCEPT, and makes the session. Keep
+    /// Replaces `out` with HANDSHAKE2 around the plain datagram ACCEPT (or ABORT), and makes the session. Keep
     /// `out`, to send it again when AWS repeats its HANDSHAKE1.
     ///
     /// # Panics
-    /// With more than 256 bytes.
+    /// With more than 544 bytes (the longest ABORT).
     pub fn accept(mut self, plain_accept: &[u8], out: &mut Vec<u8>) -> DatagramSeal {
-        assert!(plain_accept.len() <= HANDSHAKE_PLAIN_BYTES, "ACCEPT is a small datagram");
+        assert!(plain_accept.len() <= HANDSHAKE_PLAIN_BYTES, "too long for a handshake");
         out.clear();
         let header = (Kind::Handshake2, self.job, self.attempt);
         put_envelope(out, header, HANDSHAKE_BYTES + plain_accept.len(), |body| {
@@ -314,3 +314,296 @@ impl DatagramSeal {
 }
 
 opaque!(DatagramInitiator, DatagramResponder, Pending, DatagramSeal);
+
+#[cfg(test)]
+mod tests {
+    use super::super::REPLAY_WINDOW;
+    use super::*;
+    use crate::rng::Rng;
+    use proptest::prelude::*;
+
+    const KEY: [u8; 32] = [7; 32];
+    const JOB: u128 = 0x0123_4567_89ab_cdef_0011_2233_4455_6677;
+
+    /// Both sides, and the bytes that have passed.
+    struct Pair {
+        aws: DatagramSeal,
+        backend: DatagramSeal,
+        handshake1: Vec<u8>,
+        handshake2: Vec<u8>,
+    }
+
+    fn pair(seed: u64) -> Pair {
+        let (mut initiator, mut responder, handshake1) = begin(seed, &KEY, &KEY);
+        let (mut plain, mut handshake2) = (Vec::new(), Vec::new());
+        let pending = responder.read_open(&peek(&handshake1).unwrap(), &mut plain).unwrap();
+        assert_eq!(plain, b"plain open");
+        let backend = pending.accept(b"plain accept", &mut handshake2);
+        let aws = initiator.accept(&peek(&handshake2).unwrap(), &mut plain).unwrap();
+        assert_eq!(plain, b"plain accept");
+        Pair { aws, backend, handshake1, handshake2 }
+    }
+
+    fn begin(
+        seed: u64,
+        aws: &[u8; 32],
+        b: &[u8; 32],
+    ) -> (DatagramInitiator, DatagramResponder, Vec<u8>) {
+        let mut rng = Rng::from_seed(seed);
+        let mut initiator = DatagramInitiator::new(aws, &mut rng, JOB, 3);
+        let mut handshake1 = b"what was there".to_vec();
+        initiator.open_message(b"plain open", &mut handshake1);
+        (initiator, DatagramResponder::new(b, &mut rng), handshake1)
+    }
+
+    fn sealed_by(end: &mut DatagramSeal, plain: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        end.seal(plain, &mut out);
+        out
+    }
+
+    fn open(end: &mut DatagramSeal, bytes: &[u8]) -> Result<Vec<u8>, Defect> {
+        let mut out = b"old".to_vec();
+        let opened = end.open(&peek(bytes)?, &mut out);
+        assert!(opened.is_ok() || out.is_empty(), "nothing unopened is shown");
+        opened.map(|()| out)
+    }
+
+    /// A forger's checksum is right.
+    fn fix_up(bytes: &mut [u8]) {
+        let sum = checksum(bytes);
+        LE::write_u32(&mut bytes[4..], sum);
+    }
+
+    /// Every datagram that differs from `bytes` by a bit, checksum right again.
+    fn flipped(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
+        let fields = (0..bytes.len() * 8).filter(|bit| !(4..8).contains(&(bit / 8)));
+        fields.map(|bit| {
+            let mut bad = bytes.to_vec();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            fix_up(&mut bad);
+            bad
+        })
+    }
+
+    #[test]
+    fn both_directions_carry_any_length() {
+        let mut p = pair(1);
+        for n in [0, 1, 32, 1424, 65_504 - ENVELOPE_BYTES] {
+            let plain: Vec<u8> = (0..n).map(|i| i as u8).collect();
+            let there = sealed_by(&mut p.aws, &plain);
+            assert_eq!(there.len(), n + ENVELOPE_BYTES);
+            assert_eq!(open(&mut p.backend, &there), Ok(plain.clone()));
+            let back = sealed_by(&mut p.backend, &plain);
+            assert_eq!(open(&mut p.aws, &back), Ok(plain));
+        }
+    }
+
+    #[test]
+    fn datagrams_lie_back_to_back() {
+        let (mut p, mut out) = (pair(1), Vec::new());
+        for i in 0..10u8 {
+            p.aws.seal_into(&[i; 100], &mut out);
+        }
+        for (i, bytes) in out.chunks(100 + ENVELOPE_BYTES).enumerate() {
+            assert_eq!(peek(bytes).map(|e| e.nonce), Ok(i as u64));
+            assert_eq!(open(&mut p.backend, bytes), Ok(vec![i as u8; 100]));
+        }
+    }
+
+    #[test]
+    fn an_envelope_is_laid_out_as_drawn() {
+        let mut p = pair(1);
+        sealed_by(&mut p.aws, b"the first has nonce 0");
+        let bytes = sealed_by(&mut p.aws, b"plain");
+        assert_eq!(bytes[..4], [b'o', b'S', 3, 0]);
+        assert_eq!(bytes[4..8], checksum(&bytes).to_le_bytes());
+        assert_eq!((&bytes[8..24], &bytes[24..32]), (&JOB.to_le_bytes()[..], &1u64.to_le_bytes()[..]));
+        assert_eq!(bytes.len(), 32 + 5 + 16);
+        for (bytes, kind) in [(&p.handshake1, Kind::Handshake1), (&p.handshake2, Kind::Handshake2)] {
+            let envelope = peek(bytes).unwrap();
+            assert_eq!((envelope.kind, envelope.job, envelope.nonce), (kind, JOB, 3));
+        }
+    }
+
+    #[test]
+    fn no_bit_of_handshake_1_may_change_and_the_state_goes_on() {
+        let (_, mut responder, handshake1) = begin(1, &KEY, &KEY);
+        let mut out = b"untouched".to_vec();
+        for bad in flipped(&handshake1) {
+            let opened = peek(&bad).and_then(|e| responder.read_open(&e, &mut out).map(drop));
+            assert!(opened.is_err(), "{:x?}", &bad[..32]);
+            assert_eq!(out, b"untouched");
+        }
+        assert!(responder.read_open(&peek(&handshake1).unwrap(), &mut out).is_ok());
+        assert_eq!(out, b"plain open");
+    }
+
+    #[test]
+    fn no_bit_of_handshake_2_may_change_and_the_state_goes_on() {
+        let (mut initiator, mut responder, handshake1) = begin(1, &KEY, &KEY);
+        let (mut out, mut handshake2) = (Vec::new(), Vec::new());
+        let pending = responder.read_open(&peek(&handshake1).unwrap(), &mut out).unwrap();
+        let mut backend = pending.accept(b"plain accept", &mut handshake2);
+        out = b"untouched".to_vec();
+        for bad in flipped(&handshake2) {
+            let opened = peek(&bad).and_then(|e| initiator.accept(&e, &mut out).map(drop));
+            assert!(opened.is_err(), "{:x?}", &bad[..32]);
+            assert_eq!(out, b"untouched");
+        }
+        let mut aws = initiator.accept(&peek(&handshake2).unwrap(), &mut out).unwrap();
+        assert_eq!(open(&mut backend, &sealed_by(&mut aws, b"on")), Ok(b"on".to_vec()));
+        // A second copy, which UDP may well deliver, changes nothing.
+        assert!(initiator.accept(&peek(&handshake2).unwrap(), &mut out).is_err());
+    }
+
+    #[test]
+    fn no_bit_of_a_sealed_datagram_may_change_and_the_window_stays() {
+        let mut p = pair(1);
+        let bytes = sealed_by(&mut p.aws, b"numbers");
+        for bad in flipped(&bytes) {
+            assert!(open(&mut p.backend, &bad).is_err(), "{:x?}", &bad[..32]);
+        }
+        // Among them were nonces up to 2^63: had one been marked, this would be too old.
+        assert_eq!(open(&mut p.backend, &bytes), Ok(b"numbers".to_vec()));
+    }
+
+    #[test]
+    fn a_flipped_bit_on_the_line_is_a_checksum_and_a_cut_is_no_datagram() {
+        let mut p = pair(1);
+        let bytes = sealed_by(&mut p.aws, b"numbers");
+        let mut bad = bytes.clone();
+        bad[5] ^= 1;
+        assert_eq!(peek(&bad), Err(Defect::Checksum));
+        for whole in [&bytes, &p.handshake1, &p.handshake2] {
+            for n in 0..whole.len() {
+                assert!(peek(&whole[..n]).is_err(), "{n} bytes");
+                let mut cut = whole[..n].to_vec();
+                if n >= ENVELOPE_BYTES {
+                    fix_up(&mut cut);
+                }
+                assert!(open(&mut p.backend, &cut).is_err());
+                let (mut initiator, mut responder, _) = begin(1, &KEY, &KEY);
+                let Ok(envelope) = peek(&cut) else { continue };
+                assert!(responder.read_open(&envelope, &mut Vec::new()).is_err());
+                assert!(initiator.accept(&envelope, &mut Vec::new()).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_key_on_either_side_opens_nothing() {
+        for (aws, backend) in [(&KEY, &[8; 32]), (&[8; 32], &KEY)] {
+            let (_, mut responder, handshake1) = begin(1, aws, backend);
+            let opened = responder.read_open(&peek(&handshake1).unwrap(), &mut Vec::new());
+            assert!(matches!(opened, Err(Defect::Seal)));
+        }
+        let (mut initiator, ..) = begin(1, &KEY, &KEY);
+        let (_, mut responder, theirs) = begin(2, &[8; 32], &[8; 32]);
+        let mut out = Vec::new();
+        let pending = responder.read_open(&peek(&theirs).unwrap(), &mut out).unwrap();
+        pending.accept(b"plain accept", &mut out);
+        assert!(initiator.accept(&peek(&out).unwrap(), &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn what_was_sealed_for_another_session_or_direction_does_not_open() {
+        let (mut p, mut other) = (pair(1), pair(2));
+        let bytes = sealed_by(&mut p.aws, b"numbers");
+        assert_eq!(open(&mut other.backend, &bytes), Err(Defect::Seal));
+        assert_eq!(open(&mut p.aws, &bytes), Err(Defect::Seal), "reflected");
+        // HANDSHAKE2 of the same job and attempt, but an answer to another HANDSHAKE1.
+        let (mut initiator, ..) = begin(3, &KEY, &KEY);
+        let answer = peek(&p.handshake2).unwrap();
+        assert!(initiator.accept(&answer, &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn a_repeated_handshake_1_opens_again_but_makes_other_keys() {
+        let (mut initiator, mut responder, handshake1) = begin(1, &KEY, &KEY);
+        let (mut out, mut first, mut second) = (Vec::new(), Vec::new(), Vec::new());
+        let envelope = peek(&handshake1).unwrap();
+        let mut live = responder.read_open(&envelope, &mut out).unwrap().accept(b"1", &mut first);
+        let mut replayed = responder.read_open(&envelope, &mut out).unwrap().accept(b"2", &mut second);
+        assert_ne!(first, second);
+        let mut aws = initiator.accept(&peek(&first).unwrap(), &mut out).unwrap();
+        let bytes = sealed_by(&mut aws, b"numbers");
+        assert_eq!(open(&mut replayed, &bytes), Err(Defect::Seal));
+        assert_eq!(open(&mut live, &bytes), Ok(b"numbers".to_vec()));
+    }
+
+    #[test]
+    fn replays_are_refused_and_reordering_within_the_window_is_not() {
+        let mut p = pair(1);
+        let all: Vec<_> = (0..=REPLAY_WINDOW).map(|i| sealed_by(&mut p.aws, &i.to_le_bytes())).collect();
+        let (oldest, rest) = all.split_first().unwrap();
+        for (i, bytes) in rest.iter().enumerate().rev() {
+            assert_eq!(open(&mut p.backend, bytes), Ok((i as u64 + 1).to_le_bytes().to_vec()));
+        }
+        assert!(all.iter().all(|bytes| open(&mut p.backend, bytes) == Err(Defect::Replay)));
+        assert_eq!(open(&mut p.backend, oldest), Err(Defect::Replay), "older than the window");
+    }
+
+    #[test]
+    fn the_longest_abort_fits_a_handshake() {
+        use crate::wire::datagram::{Body, Header, encode};
+        let (mut initiator, mut responder, handshake1) = begin(1, &KEY, &KEY);
+        let (mut abort, mut out, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+        let body = Body::Abort { reason: "x".repeat(2000) };
+        encode(Header { job: JOB, session: 0 }, &body, &mut abort);
+        let pending = responder.read_open(&peek(&handshake1).unwrap(), &mut plain).unwrap();
+        pending.accept(&abort, &mut out);
+        initiator.accept(&peek(&out).unwrap(), &mut plain).unwrap();
+        assert_eq!(plain, abort);
+    }
+
+    #[test]
+    fn a_seed_replays_every_byte() {
+        let bytes = |seed| {
+            let mut p = pair(seed);
+            let there = sealed_by(&mut p.aws, b"same");
+            [p.handshake1, p.handshake2, there]
+        };
+        assert_eq!(bytes(1), bytes(1));
+        assert!(bytes(1).iter().zip(&bytes(2)).all(|(a, b)| a != b));
+    }
+
+    #[test]
+    #[should_panic(expected = "written whole")]
+    fn a_nonce_never_wraps() {
+        let mut p = pair(1);
+        p.aws.next_nonce = u64::MAX;
+        p.aws.seal(b"once too often", &mut Vec::new());
+    }
+
+    #[test]
+    fn debugging_shows_no_key() {
+        let (initiator, responder, _) = begin(1, &KEY, &KEY);
+        assert_eq!(format!("{initiator:?}"), "DatagramInitiator { .. }");
+        assert_eq!(format!("{responder:?}"), "DatagramResponder { .. }");
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_refused_and_never_panics(
+            kind in 0u8..5, nonce: u64, mut bytes in proptest::collection::vec(any::<u8>(), 0..500),
+        ) {
+            prop_assert!(peek(&bytes).is_err());
+            if bytes.len() < ENVELOPE_BYTES {
+                return Ok(());
+            }
+            // With header and checksum in order, what comes behind them is reached too.
+            LE::write_u16(&mut bytes, MAGIC);
+            (bytes[2], bytes[3]) = (kind, 0);
+            LE::write_u128(&mut bytes[8..], JOB);
+            LE::write_u64(&mut bytes[24..], if nonce % 2 == 0 { 3 } else { nonce });
+            fix_up(&mut bytes);
+            let (mut initiator, mut responder, _) = begin(1, &KEY, &KEY);
+            prop_assert!(open(&mut pair(1).backend, &bytes).is_err());
+            if let Ok(envelope) = peek(&bytes) {
+                prop_assert!(initiator.accept(&envelope, &mut Vec::new()).is_err());
+                prop_assert!(responder.read_open(&envelope, &mut Vec::new()).is_err());
+            }
+        }
+    }
+}

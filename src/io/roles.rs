@@ -1,0 +1,210 @@
+//! Machine, sockets and numbers put together: what each of the five processes runs.
+//!
+//! What is left out: arguments and exit statuses (`src/bin`), and the protocol (`proto`).
+
+use super::run::Driver;
+use super::source::Feeder;
+use super::tcp::{Tcp, listen};
+use super::udp::Udp;
+use crate::config::{self, Config};
+use crate::event::Event;
+use crate::limits::AWS_SILENCE;
+use crate::numbers::{self, Source};
+use crate::proto::{aws, backend, client};
+use crate::reduction::Registry;
+use crate::rng::Rng;
+use crate::time::Time;
+use ethnum::I256;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::ops::ControlFlow;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// More threads than this parse faster than any network takes.
+const MAX_THREADS: usize = 4;
+
+/// Why a process cannot go on. Every message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// The numbers.
+    #[error(transparent)]
+    Numbers(#[from] numbers::Error),
+    /// A port is not to be had.
+    #[error("{who} cannot have {protocol} {addr}: {source}; {help}")]
+    Bind {
+        /// The process.
+        who: String,
+        /// TCP or UDP.
+        protocol: &'static str,
+        /// The address.
+        addr: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+        /// What to do.
+        help: String,
+    },
+    /// AWS is not there.
+    #[error("AWS does not answer at {addr}: {source}; start it with `make aws`")]
+    Connect {
+        /// Where it should be.
+        addr: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// No backend of that name.
+    #[error("{name} is none of the configured backends ({known})")]
+    Unknown {
+        /// The name asked for.
+        name: String,
+        /// All there are.
+        known: String,
+    },
+    /// The job has failed: the sentence says whose fault it is.
+    #[error("{0}")]
+    Failed(String),
+    /// The screen, the log or a socket.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// What is done with events; an error ends the process.
+pub type Sink<'a> = &'a mut dyn FnMut(Event) -> io::Result<()>;
+
+/// How many threads parse on this machine.
+pub fn threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS)
+}
+
+/// Runs one job: sends `source`'s numbers to AWS and returns what `function` makes of them.
+///
+/// `function` is the reduction's name in upper case.
+///
+/// # Errors
+/// When there is no answer; nothing is ever returned that AWS did not say.
+pub fn run_client(
+    config: &Config,
+    function: &str,
+    source: &dyn Source,
+    sink: Sink<'_>,
+) -> Result<I256, Error> {
+    let topology = config.resolve()?;
+    let addr = topology.aws_tcp;
+    let stream = TcpStream::connect_timeout(&addr, CONNECT_PATIENCE)
+        .map_err(|source| Error::Connect { addr, source })?;
+    let start = Instant::now();
+    let settings = client::Settings {
+        function: function.to_owned(),
+        count: source.rows(),
+        key: config.key.as_ref().map(|key| *key.bytes()),
+        silence: AWS_SILENCE,
+    };
+    let mut outcome = None;
+    let mut on_event = |event: Event| {
+        let finished = matches!(event, Event::Finished(_));
+        if let Event::Finished(result) = &event {
+            outcome = Some(result.clone());
+        }
+        sink(event)?;
+        Ok(if finished { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    };
+    thread::scope(|scope| {
+        let machine = client::Client::new(Time::ZERO, settings, Rng::from_system()?);
+        let feeder = Feeder::new(scope, source, threads());
+        let mut driver = Driver::new(start, machine, &mut on_event).with_feeder(feeder);
+        driver.open(Tcp::new(stream)?, addr)?;
+        driver.run()?;
+        driver.part()
+    })?;
+    match outcome {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(reason)) => Err(Error::Failed(reason)),
+        None => Err(Error::Failed("the job ended without an outcome".to_owned())),
+    }
+}
+
+/// Runs AWS until the sink fails.
+///
+/// # Errors
+/// When a port is not to be had, or the sink fails.
+pub fn run_aws(config: &Config, reductions: Registry, sink: Sink<'_>) -> Result<(), Error> {
+    let topology = config.resolve()?;
+    let in_use = |protocol, addr: SocketAddr| {
+        move |source| Error::Bind { who: "AWS".to_owned(), protocol, addr, help: help(&source, addr), source }
+    };
+    let listener = listen(topology.aws_tcp).map_err(in_use("TCP", topology.aws_tcp))?;
+    let udp = Udp::bind(topology.aws_udp).map_err(in_use("UDP", topology.aws_udp))?;
+    let settings = aws::Settings {
+        backends: topology
+            .backends
+            .into_iter()
+            .map(|backend| aws::Peer { name: backend.name, addr: backend.addr })
+            .collect(),
+        tcp_port: topology.aws_tcp.port(),
+        udp_port: topology.aws_udp.port(),
+        transcript: config.transcript,
+        restart_wait: config.deadlines.restart_wait,
+        client_stall: config.deadlines.client_stall,
+        datagram_bytes: topology.datagram_bytes,
+        loopback: topology.loopback,
+        key: config.key.as_ref().map(|key| *key.bytes()),
+        reductions,
+    };
+    let machine = aws::Aws::new(settings, Rng::from_system()?);
+    let mut on_event = |event| sink(event).map(ControlFlow::Continue);
+    let driver = Driver::new(Instant::now(), machine, &mut on_event);
+    Ok(driver.with_listener(listener).with_udp(udp).run()?)
+}
+
+/// Runs the backend called `name` until the sink fails.
+///
+/// # Errors
+/// When there is no such backend, its port is not to be had, or the sink fails.
+pub fn run_backend(
+    config: &Config,
+    name: &str,
+    reductions: Registry,
+    sink: Sink<'_>,
+) -> Result<(), Error> {
+    let topology = config.resolve()?;
+    let known = || topology.backends.iter().map(|b| b.name.as_str()).collect::<Vec<_>>().join(", ");
+    let addr = topology.backends.iter().find(|b| b.name == name).map(|b| b.addr);
+    let addr = addr.ok_or_else(|| Error::Unknown { name: name.to_owned(), known: known() })?;
+    let udp = Udp::bind(addr).map_err(|source| Error::Bind {
+        who: format!("Backend-Server {name}"),
+        protocol: "UDP",
+        addr,
+        help: help(&source, addr),
+        source,
+    })?;
+    let settings = backend::Settings {
+        name: name.to_owned(),
+        port: addr.port(),
+        aws: topology.aws_udp,
+        credit_bytes: udp.credit_bytes()?,
+        key: config.key.as_ref().map(|key| *key.bytes()),
+        reductions,
+    };
+    let machine = backend::Backend::new(settings, Rng::from_system()?);
+    let mut on_event = |event| sink(event).map(ControlFlow::Continue);
+    Ok(Driver::new(Instant::now(), machine, &mut on_event).with_udp(udp).run()?)
+}
+
+/// What to do about an address that is not to be had.
+fn help(error: &io::Error, addr: SocketAddr) -> String {
+    let port = addr.port();
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "`ss -tulpn | grep :{port}` shows which program has it; end that, or set another `id` in {}",
+            config::FILE_NAME
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("this machine has no address {}; see `ip address` and {}", addr.ip(), config::FILE_NAME)
+        }
+        _ => format!("check host and port in {}", config::FILE_NAME),
+    }
+}
