@@ -59,7 +59,7 @@ fn a_missing_file_names_both_places() {
 }
 
 #[test]
-fn a_directory_and_an_empty_file_are_named_as_such() {
+fn a_directory_and_a_file_without_numbers_are_named_as_such() {
     let outcome = alone(|instance| {
         let launch = instance.launch("client").args(&["sum"]);
         fs::create_dir(launch.dir().join("nums.csv")).unwrap();
@@ -67,9 +67,8 @@ fn a_directory_and_an_empty_file_are_named_as_such() {
     });
     outcome.expect_failure(1, &["nums.csv", "directory"]);
     for nothing in ["", "\n", "\n\n\n", "\u{feff}"] {
-        alone(|i| i.client("sum", nothing)).expect_failure(1, &["nums.csv"]);
+        alone(|i| i.client("sum", nothing)).expect_failure(1, &["nums.csv", "no numbers"]);
     }
-    alone(|i| i.client("sum", "")).expect_failure(1, &["nums.csv", "empty"]);
 }
 
 #[test]
@@ -408,5 +407,5 @@ fn a_wrong_configuration_is_named_with_what_is_wrong() {
 fn a_backend_that_is_nobody_is_refused() {
     let instance = Instance::new();
     let outcome = instance.launch("serverA").env("OFFLOAD_BACKEND", "Z").run();
-    outcome.expect_failure(1, &["OFFLOAD_BACKEND", "Z"]);
+    outcome.expect_failure(1, &["Z", "A, B, C"]);
 }

@@ -181,18 +181,10 @@ fn a_killed_aws_is_an_error_and_its_successor_serves() {
     wired.expect_answer(&numbers);
 }
 
-/// Lines of AWS's stderr that name this peer.
-fn lines_about(wired: &Wired, port: u16) -> Vec<String> {
-    let name = format!("127.0.0.1:{port}");
-    wired.aws.err.text().lines().filter(|line| line.contains(&name)).map(String::from).collect()
-}
-
-/// Waits for AWS's one line on the peer with this port, and insists that there is but one.
-fn expect_one_line(wired: &Wired, port: u16) {
-    wired.aws.err.wait_for(&format!("127.0.0.1:{port}"));
-    // The line ends before the next one begins: an answered job in between shows that no more comes.
-    let lines = lines_about(wired, port);
-    assert_eq!(lines.len(), 1, "{lines:?}");
+/// Lines of AWS's stderr that say why the client with this port was dropped.
+fn drops(wired: &Wired, port: u16) -> Vec<String> {
+    let who = format!("127.0.0.1:{port}: dropped: ");
+    wired.aws.err.text().lines().filter(|line| line.contains(&who)).map(String::from).collect()
 }
 
 #[test]
@@ -203,12 +195,12 @@ fn a_killed_client_harms_nobody() {
     let honest = wired.client("sos", &numbers);
     honest.out.wait_for("has sent the reduction type");
     victim.kill();
-    wired.aws.err.wait_for("127.0.0.1:");
+    wired.aws.err.wait_for("dropped");
     wired.relay.mend();
     expect_answer_after_waits(honest, "sos", &numbers);
     wired.expect_answer(&[4, 5, 6]);
-    let about = wired.aws.err.text().lines().filter(|line| line.contains("127.0.0.1:")).count();
-    assert_eq!(about, 1, "{}", wired.aws.err.text());
+    let text = wired.aws.err.text();
+    assert_eq!(text.matches("dropped").count(), 1, "{text}");
     assert_eq!(wired.aws.out.text().matches("finished sending").count(), 2);
 }
 
@@ -281,14 +273,14 @@ fn a_lying_client_is_dropped_with_one_line_and_harms_nobody() {
         let mut peer = Peer::connect(wired.instance.ports.tcp);
         let port = peer.stream.local_addr().unwrap().port();
         lie(&mut peer);
-        wired.aws.err.wait_for(&format!("127.0.0.1:{port}"));
+        wired.aws.err.wait_for(&format!("127.0.0.1:{port}: dropped: "));
         let _reason: Option<String> = peer.hear_error();
         ports.push((what, port));
     }
     wired.relay.mend();
     expect_answer_after_waits(honest, "sum", &numbers);
     for (what, port) in ports {
-        let lines = lines_about(&wired, port);
+        let lines = drops(&wired, port);
         assert_eq!(lines.len(), 1, "{what}: {lines:?}");
     }
     wired.expect_answer(&[4, 5, 6]);
@@ -347,12 +339,15 @@ fn a_slow_client_is_dropped_with_one_line_and_harms_nobody() {
         scope.spawn(|| silent.hear_error());
         scope.spawn(|| lazy.hear_error());
     });
-    for port in ports {
-        expect_one_line(&wired, port);
+    for &port in &ports {
+        wired.aws.err.wait_for(&format!("127.0.0.1:{port}: dropped: "));
     }
     wired.relay.mend();
     expect_answer_after_waits(honest, "sum", &numbers);
     wired.expect_answer(&[4, 5, 6]);
+    for port in ports {
+        assert_eq!(drops(&wired, port).len(), 1);
+    }
 }
 
 /// Every kind of datagram, for this job and session.
