@@ -31,16 +31,6 @@ fn wrong_arguments_show_the_usage_and_never_contact_aws() {
 }
 
 #[test]
-fn servers_take_no_arguments() {
-    for server in SERVERS {
-        let instance = Instance::new();
-        let outcome = instance.launch(server).args(&["21000"]).run();
-        outcome.expect_failure(2, &["usage"]);
-        assert_eq!(outcome.out, "");
-    }
-}
-
-#[test]
 fn a_missing_file_names_both_places() {
     let elsewhere = tempfile::tempdir().unwrap();
     let mut beside = String::new();
@@ -386,7 +376,7 @@ fn a_wrong_configuration_is_named_with_what_is_wrong() {
         ("id = \"319\"\n", &["offload.toml", "id"]),
         ("colour = 1\n", &["offload.toml", "colour"]),
         ("id = \n", &["offload.toml"]),
-        ("transcript = \"songs\"\n", &["offload.toml", "transcript"]),
+        ("transcript = \"songs\"\n", &["offload.toml:1", "songs", "example"]),
         ("key_file = \"none.key\"\n", &["none.key"]),
         ("[aws]\nhost = \"no.such.host.invalid\"\n", &["no.such.host.invalid"]),
     ] {

@@ -23,7 +23,7 @@ fn keyed() -> Instance {
 }
 
 fn with_key(instance: &Instance, program: &str, config: &Config, key: &str) -> Launch {
-    instance.launch_with(program, config).file("offload.key", key)
+    instance.launch_with(program, config).secret("offload.key", key)
 }
 
 fn servers(instance: &Instance, keys: [&str; 4]) -> Vec<Process> {
@@ -200,4 +200,11 @@ fn a_key_file_that_is_none_is_named_with_what_it_must_hold() {
             launch.run().expect_failure(1, &["offload.key", "64 hexadecimal"]);
         }
     }
+}
+
+#[test]
+fn a_key_file_that_others_may_read_is_refused_with_the_command_that_helps() {
+    let instance = keyed();
+    let outcome = instance.launch("aws").file("offload.key", KEY).run();
+    outcome.expect_failure(1, &["offload.key", "chmod 600"]);
 }

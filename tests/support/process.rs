@@ -5,8 +5,10 @@
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use std::fs::Permissions;
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -77,7 +79,11 @@ impl Screen {
                 return text;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!written.closed && !left.is_zero(), "waited for {what}; the screen shows:\n{text}");
+            if written.closed || left.is_zero() {
+                // Not under the lock: the screen is shown once more where a test fails.
+                drop(written);
+                panic!("waited for {what}; the screen shows:\n{text}");
+            }
             written = self.0.1.wait_timeout(written, left).unwrap().0;
         }
     }
@@ -159,6 +165,13 @@ impl Launch {
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Launch {
         std::fs::write(self.dir.join(name), content).unwrap();
         self
+    }
+
+    /// Puts a file into its directory that its owner alone may read, as a key must be.
+    pub fn secret(self, name: &str, content: &str) -> Launch {
+        let launch = self.file(name, content);
+        std::fs::set_permissions(launch.dir.join(name), Permissions::from_mode(0o600)).unwrap();
+        launch
     }
 
     pub fn screens(mut self, screens: Screens) -> Launch {
