@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod event;
+pub mod io;
 pub mod limits;
 pub mod numbers;
 pub mod proto;
@@ -9,5 +10,6 @@ pub mod reduction;
 pub mod rng;
 pub mod screen;
 pub mod shard;
+pub mod sim;
 pub mod time;
 pub mod wire;

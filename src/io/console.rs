@@ -106,7 +106,8 @@ impl Console {
         let entry = Entry { unix_s, process: self.process, pid: std::process::id(), record };
         let mut line = serde_json::to_string(&entry)?;
         line.push('\n');
-        log.write_all(line.as_bytes())
-            .map_err(|e| io::Error::new(e.kind(), format!("the log ({LOG_VARIABLE}) cannot be written: {e}")))
+        log.write_all(line.as_bytes()).map_err(|e| {
+            io::Error::new(e.kind(), format!("the log ({LOG_VARIABLE}) cannot be written: {e}"))
+        })
     }
 }

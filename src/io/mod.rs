@@ -11,4 +11,4 @@ mod source;
 mod tcp;
 mod udp;
 
-pub use roles::{Error, run_aws, run_backend, run_client};
+pub use roles::{Error, backend_process, places, run_aws, run_backend, run_client, threads};

@@ -2,7 +2,9 @@
 //!
 //! What is left out: arguments and exit statuses (`src/bin`), and the protocol (`proto`).
 
+use super::console::Console;
 use super::run::Driver;
+use super::signal;
 use super::source::Feeder;
 use super::tcp::{Tcp, listen};
 use super::udp::Udp;
@@ -18,9 +20,12 @@ use ethnum::I256;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Names the backend that a server binary is to be instead of its own: for more than three of them.
+pub const BACKEND_VARIABLE: &str = "OFFLOAD_BACKEND";
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// More threads than this parse faster than any network takes.
 const MAX_THREADS: usize = 4;
@@ -134,7 +139,13 @@ pub fn run_client(
 pub fn run_aws(config: &Config, reductions: Registry, sink: Sink<'_>) -> Result<(), Error> {
     let topology = config.resolve()?;
     let in_use = |protocol, addr: SocketAddr| {
-        move |source| Error::Bind { who: "AWS".to_owned(), protocol, addr, help: help(&source, addr), source }
+        move |source| Error::Bind {
+            who: "AWS".to_owned(),
+            protocol,
+            addr,
+            help: help(&source, addr),
+            source,
+        }
     };
     let listener = listen(topology.aws_tcp).map_err(in_use("TCP", topology.aws_tcp))?;
     let udp = Udp::bind(topology.aws_udp).map_err(in_use("UDP", topology.aws_udp))?;
@@ -172,8 +183,9 @@ pub fn run_backend(
 ) -> Result<(), Error> {
     let topology = config.resolve()?;
     let known = || topology.backends.iter().map(|b| b.name.as_str()).collect::<Vec<_>>().join(", ");
-    let addr = topology.backends.iter().find(|b| b.name == name).map(|b| b.addr);
-    let addr = addr.ok_or_else(|| Error::Unknown { name: name.to_owned(), known: known() })?;
+    let place = topology.backends.iter().position(|b| b.name == name);
+    let place = place.ok_or_else(|| Error::Unknown { name: name.to_owned(), known: known() })?;
+    let addr = topology.backends[place].addr;
     let udp = Udp::bind(addr).map_err(|source| Error::Bind {
         who: format!("Backend-Server {name}"),
         protocol: "UDP",
@@ -183,6 +195,7 @@ pub fn run_backend(
     })?;
     let settings = backend::Settings {
         name: name.to_owned(),
+        shard: place as u32,
         port: addr.port(),
         aws: topology.aws_udp,
         credit_bytes: udp.credit_bytes()?,
@@ -203,8 +216,40 @@ fn help(error: &io::Error, addr: SocketAddr) -> String {
             config::FILE_NAME
         ),
         io::ErrorKind::AddrNotAvailable => {
-            format!("this machine has no address {}; see `ip address` and {}", addr.ip(), config::FILE_NAME)
+            format!(
+                "this machine has no address {}; see `ip address` and {}",
+                addr.ip(),
+                config::FILE_NAME
+            )
         }
         _ => format!("check host and port in {}", config::FILE_NAME),
     }
+}
+
+/// Where a process looks for its files: beside its binary, then in the current directory.
+///
+/// # Errors
+/// When the system does not say where either is.
+pub fn places() -> io::Result<Vec<PathBuf>> {
+    let binary = std::env::current_exe()?;
+    let mut places: Vec<PathBuf> = binary.parent().map(PathBuf::from).into_iter().collect();
+    let current = std::env::current_dir()?;
+    if !places.contains(&current) {
+        places.push(current);
+    }
+    Ok(places)
+}
+
+/// A whole backend process, as its environment and `offload.toml` want it: the one called `name`, or
+/// the one that `OFFLOAD_BACKEND` names.
+///
+/// # Errors
+/// As [`run_backend`], and when signals, screen or configuration are not in order.
+pub fn backend_process(name: &'static str) -> Result<(), Error> {
+    signal::exit_on_interrupt().map_err(io::Error::other)?;
+    let env = |name: &str| std::env::var(name).ok();
+    let name = env(BACKEND_VARIABLE).unwrap_or(name.to_owned());
+    let config = Config::load(&places()?)?;
+    let mut console = Console::new("server", env)?;
+    run_backend(&config, &name, Registry::course(), &mut |event| console.show(&event))
 }

@@ -29,7 +29,7 @@ pub struct Driver<'a, M> {
     machine: M,
     start: Instant,
     udp: Option<Udp>,
-    batch: Batch,
+    batch: Option<Batch>,
     listener: Option<TcpListener>,
     accept_from: Instant,
     conns: BTreeMap<Conn, Tcp>,
@@ -55,7 +55,7 @@ impl<'a, M: Machine> Driver<'a, M> {
             machine,
             start,
             udp: None,
-            batch: Batch::new(),
+            batch: None,
             listener: None,
             accept_from: start,
             conns: BTreeMap::new(),
@@ -70,6 +70,7 @@ impl<'a, M: Machine> Driver<'a, M> {
 
     pub fn with_udp(mut self, udp: Udp) -> Self {
         self.udp = Some(udp);
+        self.batch = Some(Batch::new());
         self
     }
 
@@ -164,8 +165,11 @@ impl<'a, M: Machine> Driver<'a, M> {
             Err(rustix::io::Errno::INTR) => return Ok(()),
             Err(e) => return Err(e.into()),
         }
-        let ready: Vec<(Owner, PollFlags)> =
-            owners.into_iter().zip(fds.iter().map(PollFd::revents)).filter(|(_, r)| !r.is_empty()).collect();
+        let ready: Vec<(Owner, PollFlags)> = owners
+            .into_iter()
+            .zip(fds.iter().map(PollFd::revents))
+            .filter(|(_, r)| !r.is_empty())
+            .collect();
         for (owner, events) in ready {
             match owner {
                 Owner::Udp => self.on_udp()?,
@@ -177,13 +181,11 @@ impl<'a, M: Machine> Driver<'a, M> {
     }
 
     fn on_udp(&mut self) -> io::Result<()> {
-        let Some(udp) = &self.udp else { return Ok(()) };
-        let mut batch = std::mem::take(&mut self.batch);
+        let (Some(udp), Some(mut batch)) = (&self.udp, self.batch.take()) else { return Ok(()) };
         let filled = batch.fill(udp);
-        let fed = batch
-            .datagrams()
-            .try_for_each(|(from, bytes)| self.feed(Input::Datagram { from, bytes }));
-        self.batch = batch;
+        let fed =
+            batch.datagrams().try_for_each(|(from, bytes)| self.feed(Input::Datagram { from, bytes }));
+        self.batch = Some(batch);
         filled.and(fed)
     }
 

@@ -74,7 +74,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    fn new() -> Batch {
+    pub fn new() -> Batch {
         Batch {
             buffers: vec![0; BUFFER_BYTES * BATCH_SIZE],
             metas: [RecvMeta::default(); BATCH_SIZE],

@@ -15,7 +15,9 @@ use super::rudp::rtt::{Retry, Rtt};
 use super::seal::Seal;
 use super::{Conn, Input, Machine, Output};
 use crate::event::{Event, Record, job_name};
-use crate::limits::{BACKEND_SILENCE, JOB_SILENCE, MAX_BACKEND_JOBS, NETWORK_DATAGRAM_BYTES};
+use crate::limits::{
+    BACKEND_SILENCE, JOB_SILENCE, LOOPBACK_DATAGRAM_BYTES, MAX_BACKEND_JOBS, NETWORK_DATAGRAM_BYTES,
+};
 use crate::reduction::{Reduction, Registry};
 use crate::rng::Rng;
 use crate::screen::Line;
@@ -33,9 +35,11 @@ use std::sync::Arc;
 pub struct Settings {
     /// As it is called on screens.
     pub name: String,
+    /// Its place among the configured backends, from 0: the shard that is its to do.
+    pub shard: u32,
     /// Its UDP port, for the screen.
     pub port: u16,
-    /// AWS's UDP address. Without a key, whatever comes from elsewhere is ignored.
+    /// AWS's UDP address. Whatever comes from elsewhere is ignored.
     pub aws: SocketAddr,
     /// Bytes that may be in flight to this backend, over all jobs: what its socket's buffer holds.
     pub credit_bytes: u64,
@@ -97,7 +101,8 @@ impl Backend {
             jobs: BTreeMap::new(),
             out: VecDeque::from([Out::Event(Event::Screen(up))]),
             current: Vec::new(),
-            plain: Vec::new(),
+            // Taken now, so that no datagram makes it grow before it is known to be AWS's.
+            plain: Vec::with_capacity(LOOPBACK_DATAGRAM_BYTES),
             numbers: Vec::new(),
         }
     }
@@ -109,14 +114,16 @@ impl Backend {
     }
 
     fn on_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8]) {
+        if from != self.settings.aws {
+            return;
+        }
         if self.settings.key.is_some() {
             self.on_sealed(now, from, bytes);
-        } else if from == self.settings.aws
-            && let Ok((header, body)) = decode(bytes)
-        {
+        } else if let Ok((header, body)) = decode(bytes) {
             match body {
-                Body::Open { attempt, shard: _, count, function } => {
-                    self.on_open(now, from, header, Open { attempt, count, function }, None);
+                Body::Open { attempt, shard, count, function } => {
+                    let open = Open { attempt, shard, count, function };
+                    self.on_open(now, from, header, open, None);
                 }
                 body => self.on_session(now, from, header, &body),
             }
@@ -129,9 +136,10 @@ impl Backend {
         if envelope.kind == auth::Kind::Handshake1 {
             let Some(responder) = &mut self.responder else { return };
             if let Ok(pending) = responder.read_open(&envelope, &mut plain)
-                && let Ok((header, Body::Open { attempt, count, function, .. })) = decode(&plain)
+                && let Ok((header, Body::Open { attempt, shard, count, function })) = decode(&plain)
             {
-                self.on_open(now, from, header, Open { attempt, count, function }, Some(pending));
+                let open = Open { attempt, shard, count, function };
+                self.on_open(now, from, header, open, Some(pending));
             }
         } else if let Some(job) = self.jobs.get_mut(&envelope.job)
             && job.seal.open(&envelope, &mut plain).is_ok()
@@ -160,6 +168,13 @@ impl Backend {
                 return;
             }
             _ => {}
+        }
+        if open.shard != self.settings.shard {
+            let (own, asked) = (self.settings.shard + 1, open.shard + 1);
+            let reason = format!(
+                "it is backend {own} of its own configuration and {asked} of AWS's: the two must be the same"
+            );
+            return self.refuse(from, header.job, reason, pending);
         }
         self.jobs.remove(&header.job);
         let Some(reduction) = self.settings.reductions.get(&open.function) else {
@@ -227,10 +242,16 @@ impl Backend {
             return;
         }
         let credit = self.credit();
+        if matches!(body, Body::Accept { .. } | Body::Ack(_) | Body::Result { .. } | Body::Closed) {
+            return; // only backends say these: its own words have come back to it
+        }
         let Some(job) = self.jobs.get_mut(&header.job) else { return };
         job.heard = now;
         job.aws = from;
-        if let Stage::HalfOpen { since, .. } = job.stage {
+        if let (Stage::HalfOpen { since, .. }, Body::Data { .. } | Body::Ping { .. }) =
+            (&job.stage, body)
+        {
+            let since = *since;
             job.rtt.sample(now.since(since));
             job.stage = Stage::Receiving;
         }
@@ -322,6 +343,7 @@ impl Backend {
 /// What OPEN says.
 struct Open {
     attempt: u32,
+    shard: u32,
     count: u64,
     function: String,
 }

@@ -10,7 +10,7 @@ mod shard;
 
 use super::{Conn, Input, Machine, Output};
 use crate::event::{Event, Record};
-use crate::limits::{MAX_JOBS, SEND_RING_BYTES, SEND_RINGS_BYTES};
+use crate::limits::{LOOPBACK_DATAGRAM_BYTES, MAX_JOBS, SEND_RING_BYTES, SEND_RINGS_BYTES};
 use crate::reduction::Registry;
 use crate::rng::Rng;
 use crate::screen::{Line, Transcript};
@@ -110,7 +110,8 @@ impl Aws {
             out: VecDeque::from([Out::Event(Event::Screen(Line::AwsUp))]),
             turn: Conn(0),
             current: Vec::new(),
-            plain: Vec::new(),
+            // Taken now, so that no datagram makes it grow before it is known to be a backend's.
+            plain: Vec::with_capacity(LOOPBACK_DATAGRAM_BYTES),
         }
     }
 

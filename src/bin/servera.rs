@@ -1,0 +1,13 @@
+//! Backend-Server A (table 4): maps its shard and answers AWS by UDP.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match offload::io::backend_process("A") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("serverA: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Backend-Server B (table 5): maps its shard and answers AWS by UDP.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match offload::io::backend_process("B") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("serverB: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Backend-Server C (table 6): maps its shard and answers AWS by UDP.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match offload::io::backend_process("C") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("serverC: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
