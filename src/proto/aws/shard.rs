@@ -360,6 +360,11 @@ impl Shard {
             self.told_waiting = true;
             let left = self.terms.restart_wait.saturating_sub(waited).as_secs_f32();
             let text = format!("{} does not answer; waiting {left:.0} s more: {help}", self.backend());
+            self.log(Record::Wait {
+                job: job_name(self.terms.job),
+                on: self.backend(),
+                reason: "does not answer".to_owned(),
+            });
             self.told.push_back(Told::Waiting(text));
         }
     }
