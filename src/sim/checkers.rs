@@ -129,7 +129,6 @@ impl Checkers {
                 let e = &self.expected[client];
                 let function = e.function.clone();
                 let script = [
-                    Line::ClientUp,
                     Line::ClientSentFunction { function: function.clone() },
                     Line::ClientSentNumbers { count: e.count },
                     Line::ClientReceived { function, value: e.value },
@@ -153,7 +152,7 @@ impl Checkers {
                         let right = self.expected[client].value;
                         self.fail(at, "answer", format!("client {client} has {value}, not {right}"));
                     }
-                    Ok(_) if self.client_lines[client] != 4 => {
+                    Ok(_) if self.client_lines[client] != 3 => {
                         self.fail(at, "screens", format!("client {client} ends before its last line"));
                     }
                     Err(text) if text.trim().is_empty() => {

@@ -17,7 +17,7 @@ impl<O: Observer> World<O> {
         let mut pick = || self.rng.below(self.history.len() as u64) as usize;
         let (one, other) = (pick(), pick());
         let (from, to, seen) = self.history[one].clone();
-        let (from, to, bytes) = match self.rng.below(6) {
+        let (from, to, bytes) = match self.rng.below(7) {
             0 => (from, to, noise(&mut self.rng)),
             1 => (from, to, lie(None, &mut self.rng)),
             2 => {
@@ -27,6 +27,7 @@ impl<O: Observer> World<O> {
             // What somebody said, put into another's mouth; the sender's own words come back to it.
             3 => (self.history[other].0, to, seen),
             4 => (to, from, seen),
+            5 => (from, self.history[other].1, seen),
             _ => (from, to, seen),
         };
         self.at(self.now, Happening::Datagram { from, to, bytes });
