@@ -248,7 +248,9 @@ impl Backend {
         let Some(job) = self.jobs.get_mut(&header.job) else { return };
         job.heard = now;
         job.aws = from;
-        if let (Stage::HalfOpen { since, .. }, Body::Data { .. } | Body::Ping { .. }) = (&job.stage, body) {
+        if let (Stage::HalfOpen { since, .. }, Body::Data { .. } | Body::Ping { .. }) =
+            (&job.stage, body)
+        {
             let since = *since;
             job.rtt.sample(now.since(since));
             job.stage = Stage::Receiving;
