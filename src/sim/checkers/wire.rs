@@ -133,11 +133,9 @@ impl Sessions {
     pub(super) fn delivered(&mut self, to_aws: bool, bytes: &[u8]) {
         let Ok((header, body)) = datagram::decode(bytes) else { return };
         match body {
-            Body::Accept { credit, .. } if to_aws => {
-                // A backend makes no more sessions than jobs and attempts; lies are not counted.
-                if self.sessions.len() < MAX_BACKEND_JOBS {
-                    self.sessions.entry((header.job, header.session)).or_default().credit = credit;
-                }
+            // A backend makes no more sessions than jobs and attempts; lies are not counted.
+            Body::Accept { credit, .. } if to_aws && self.sessions.len() < MAX_BACKEND_JOBS => {
+                self.sessions.entry((header.job, header.session)).or_default().credit = credit;
             }
             Body::Ack(ack) if to_aws => {
                 if let Some(s) = self.sessions.get_mut(&(header.job, header.session)) {
