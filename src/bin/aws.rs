@@ -7,6 +7,10 @@ use offload::reduction::Registry;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if std::env::args_os().len() > 1 {
+        eprintln!("usage: ./aws (no arguments)");
+        return ExitCode::from(2);
+    }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -3,6 +3,10 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if std::env::args_os().len() > 1 {
+        eprintln!("usage: ./serverC (no arguments)");
+        return ExitCode::from(2);
+    }
     match offload::io::backend_process("C") {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

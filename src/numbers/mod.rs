@@ -1,9 +1,9 @@
 //! `nums.csv` as numbers: exact, in bounded memory, every error with its line.
 //!
 //! The lesson: almost every row of a real file is plain (`-?[0-9]{1,19}`), and nobody may notice that
-//! there are two parsers. [`plain`] takes plain rows as fast as the machine can; it judges nothing: the
-//! first row it does not take goes to [`row`], which reads it with the csv crate and says what is wrong.
-//! [`table`] cuts a file into pieces that any thread may read at any time, again and again, so that a
+//! there are two parsers. `plain` takes plain rows as fast as the machine can; it judges nothing: the
+//! first row it does not take goes to `row`, which reads it with the csv crate and says what is wrong.
+//! `table` cuts a file into pieces that any thread may read at any time, again and again, so that a
 //! range of numbers can be sent a second time and nobody ever holds all of them.
 //!
 //! Left out: files that are no regular files (a pipe cannot be read twice), and writes through a shared

@@ -3,7 +3,7 @@
 //! The lesson: a fast path may be simple if it is allowed to decline. It takes rows until one is not
 //! plain and says where it stopped; it never says why, and never guesses. Eight digits are converted at a
 //! time by arithmetic on a 64-bit word (each step joins neighbours: digits to pairs, pairs to fours, fours
-//! to eight); where the processor has AVX-512, [`super::simd`] does the same for eight numbers at a time.
+//! to eight); where the processor has AVX-512, `simd` does the same for eight numbers at a time.
 //!
 //! Left out: plus signs, blanks, quotes, more than 19 digits. They are rare; `row` takes them.
 
@@ -46,51 +46,79 @@ const WINDOW: usize = 32;
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
 
 /// The plain row at the start of `window`, and how many bytes it takes.
+///
+/// Where the row ends is found first and from its first byte on, whatever the sign: the next row waits for
+/// nothing else, so that the processor converts this one while it looks for the end of the next.
 #[inline(always)]
 fn row(window: &[u8; WINDOW]) -> Option<(i64, usize)> {
+    let end = end_of_digits(window)?;
     let negative = window[0] == b'-';
-    let mut at = usize::from(negative);
-    let mut value = 0;
-    let mut digits = 0;
-    loop {
-        let word = load(window, at)? ^ (LOW_BITS * u64::from(b'0'));
-        let mask = not_digits(word);
-        if mask != 0 {
-            let few = mask.trailing_zeros() as usize / 8;
-            digits += few;
-            // 19 digits are below 2^64; whether they are an i64 is seen below.
-            if digits == 0 || digits > 19 {
-                return None;
-            }
-            if few > 0 {
-                value = value * POWERS[few] + eight_digits(word << (64 - 8 * few));
-                at += few;
-            }
-            break;
-        }
-        if digits == 16 {
-            return None;
-        }
-        value = value * POWERS[8] + eight_digits(word);
-        at += 8;
-        digits += 8;
-    }
-    at += usize::from(window[at] == b'\r');
-    if window[at] != b'\n' || value > i64::MAX as u64 + u64::from(negative) {
+    let digits = end - usize::from(negative);
+    // 19 digits are below 2^64; whether they are an i64 is seen below.
+    if digits == 0 || digits > 19 || !(negative || window[0].is_ascii_digit()) {
         return None;
     }
-    let number = if negative { value.wrapping_neg() } else { value } as i64;
-    Some((number, at + 1))
+    let mut taken = end + 1;
+    if window[end] != b'\n' {
+        // A call, which stays a branch: to load and add it in every row would make the next row wait for it.
+        taken += carriage_return(window, end)?;
+    }
+    let start = usize::from(negative);
+    let word = |at: usize| load(window, start + at);
+    let value = if digits > 16 {
+        let most = eight_digits(word(0)) * POWERS[8] + eight_digits(word(8));
+        join(most, word(16), digits - 16)
+    } else if digits > 8 {
+        join(eight_digits(word(0)), word(8), digits - 8)
+    } else {
+        join(0, word(0), digits)
+    };
+    if value > i64::MAX as u64 + u64::from(negative) {
+        return None;
+    }
+    Some((if negative { value.wrapping_neg() } else { value } as i64, taken))
+}
+
+/// The length of a carriage return at `end` that a line feed follows.
+#[inline(never)]
+fn carriage_return(window: &[u8; WINDOW], end: usize) -> Option<usize> {
+    (window.get(end..end + 2)? == b"\r\n").then_some(1)
+}
+
+/// The first byte of `window` but the very first that is no digit; none among the first 24.
+#[inline(always)]
+fn end_of_digits(window: &[u8; WINDOW]) -> Option<usize> {
+    let first = not_digits(load(window, 0)) & !0xff;
+    if first != 0 {
+        return Some(first.trailing_zeros() as usize / 8);
+    }
+    for at in [8, 16] {
+        let mask = not_digits(load(window, at));
+        if mask != 0 {
+            return Some(at + mask.trailing_zeros() as usize / 8);
+        }
+    }
+    None
+}
+
+/// `most` followed by the first `few` (1 to 8) digits of `word`.
+#[inline(always)]
+fn join(most: u64, word: u64, few: usize) -> u64 {
+    most * POWERS[few] + eight_digits(word << (64 - 8 * few))
 }
 
 const POWERS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
+/// Eight bytes, of which ASCII digits become 0 to 9. `at` is at most 24.
 #[inline(always)]
-fn load(window: &[u8; WINDOW], at: usize) -> Option<u64> {
-    window.get(at..)?.first_chunk().map(|word| u64::from_le_bytes(*word))
+fn load(window: &[u8; WINDOW], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&window[at..at + 8]);
+    u64::from_le_bytes(word) ^ (LOW_BITS * u64::from(b'0'))
 }
 
-/// The high bit of each byte of `word` that is over 9, exact up to the first of them.
+/// The high bit of each byte of `word` that is over 9, exact up to the first of them (and beyond it if that
+/// is a minus sign: only bytes over 0x89 carry into the next).
 #[inline(always)]
 fn not_digits(word: u64) -> u64 {
     (word.wrapping_add(LOW_BITS * (0x80 - 10)) | word) & (LOW_BITS * 0x80)

@@ -242,10 +242,16 @@ impl Backend {
             return;
         }
         let credit = self.credit();
+        if matches!(body, Body::Accept { .. } | Body::Ack(_) | Body::Result { .. } | Body::Closed) {
+            return; // only backends say these: its own words have come back to it
+        }
         let Some(job) = self.jobs.get_mut(&header.job) else { return };
         job.heard = now;
         job.aws = from;
-        if let Stage::HalfOpen { since, .. } = job.stage {
+        if let (Stage::HalfOpen { since, .. }, Body::Data { .. } | Body::Ping { .. }) =
+            (&job.stage, body)
+        {
+            let since = *since;
             job.rtt.sample(now.since(since));
             job.stage = Stage::Receiving;
         }

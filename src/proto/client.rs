@@ -139,7 +139,7 @@ impl Client {
                 Ok(None) => return,
                 Ok(Some(Item::Frame(frame))) => self.on_frame(frame),
                 Ok(Some(other)) => return self.fail(format!("AWS sends numbers: {other:?}")),
-                Err(defect) => return self.fail(format!("what answers is no AWS: {defect}")),
+                Err(defect) => return self.fail(format!("what answers is no {}: {defect}", self.aws())),
             }
             if self.stage == Stage::Ended {
                 return;
@@ -290,7 +290,15 @@ impl Machine for Client {
             Input::Drained { .. } => self.on_drained(now),
             Input::Closed { error, .. } => {
                 let why = error.map(|e| format!(" ({e})")).unwrap_or_default();
-                self.fail(format!("{} closed the connection before the answer{why}", self.aws()));
+                // A stranger to the key is shut out without a word that it could read.
+                let hint = match self.stage {
+                    Stage::Shaking => ": it has another key, or none (`key_file`)",
+                    Stage::Greeting | Stage::Sending if self.asked_ever == 0 => {
+                        ": does it want a key (`key_file`)?"
+                    }
+                    _ => "",
+                };
+                self.fail(format!("{} closed the connection before the answer{why}{hint}", self.aws()));
             }
             Input::Block(Ok(block)) => {
                 if let Some((conn, _)) = self.conn {

@@ -19,7 +19,7 @@ pub enum Opener {
     /// The handshake, and what came of it.
     Sealed {
         /// Until HANDSHAKE2 arrives.
-        initiator: DatagramInitiator,
+        initiator: Box<DatagramInitiator>,
         /// From then on.
         seal: Option<Box<DatagramSeal>>,
     },
@@ -35,8 +35,8 @@ impl Opener {
         plain: Vec<u8>,
     ) -> (Opener, Vec<u8>) {
         let Some(key) = key else { return (Opener::Plain, plain) };
-        let mut initiator =
-            DatagramInitiator::new(key, rng, job, u64::from(shard) << 32 | u64::from(attempt));
+        let tag = u64::from(shard) << 32 | u64::from(attempt);
+        let mut initiator = Box::new(DatagramInitiator::new(key, rng, job, tag));
         let mut message = Vec::new();
         initiator.open_message(&plain, &mut message);
         (Opener::Sealed { initiator, seal: None }, message)

@@ -186,10 +186,10 @@ impl Shard {
     /// Takes in what the backend says. Whatever does not fit the stage and session changes nothing.
     pub fn on_datagram(&mut self, now: Time, header: Header, body: &Body<'_>, rng: &mut Rng) {
         match (&mut self.stage, body) {
-            (Stage::Opening { .. }, Body::Accept { attempt, credit }) => {
-                if *attempt == self.attempt && header.session != 0 {
-                    self.on_accept(now, header.session, *credit);
-                }
+            (Stage::Opening { .. }, Body::Accept { attempt, credit })
+                if *attempt == self.attempt && header.session != 0 =>
+            {
+                self.on_accept(now, header.session, *credit);
             }
             (Stage::Opening { .. }, Body::Abort { reason }) if header.session == 0 => {
                 let text = format!("{} refuses: {reason}", self.backend());
@@ -302,11 +302,10 @@ impl Shard {
             // The acknowledgement of the last numbers was lost; the result says the same.
             self.on_delivered(now);
         }
-        let rtt = sender_rtt(&self.stage);
-        let stage = std::mem::replace(&mut self.stage, Stage::Closed);
-        if let Stage::Streaming { seal, .. } = stage {
-            self.stage =
-                Stage::Closing { session, seal, retry: Retry::new(now, rtt), until: now + LINGER };
+        if let Stage::Streaming { seal, sender, .. } = std::mem::replace(&mut self.stage, Stage::Closed)
+        {
+            let retry = Retry::new(now, sender.rtt().clone());
+            self.stage = Stage::Closing { session, seal, retry, until: now + LINGER };
         }
         self.say(Body::Done);
         self.partial = Some(value);
@@ -361,6 +360,11 @@ impl Shard {
             self.told_waiting = true;
             let left = self.terms.restart_wait.saturating_sub(waited).as_secs_f32();
             let text = format!("{} does not answer; waiting {left:.0} s more: {help}", self.backend());
+            self.log(Record::Wait {
+                job: job_name(self.terms.job),
+                on: self.backend(),
+                reason: "does not answer".to_owned(),
+            });
             self.told.push_back(Told::Waiting(text));
         }
     }
@@ -493,12 +497,5 @@ impl Shard {
 
     fn log(&mut self, record: Record) {
         self.told.push_back(Told::Record(record));
-    }
-}
-
-fn sender_rtt(stage: &Stage) -> Rtt {
-    match stage {
-        Stage::Streaming { sender, .. } => sender.rtt().clone(),
-        _ => Rtt::default(),
     }
 }

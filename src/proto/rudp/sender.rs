@@ -470,3 +470,191 @@ impl Sender {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::receiver::{Arrival, Receiver};
+    use super::*;
+    use crate::rng::Rng;
+    use crate::wire::datagram::{Body, decode, encode};
+    use proptest::prelude::*;
+
+    const HEADER: Header = Header { job: 1, session: 2 };
+    const CREDIT: u64 = 64 << 10;
+
+    fn sender(ring: usize) -> Sender {
+        Sender::new(HEADER, Path::Loopback, 256, ring, CREDIT, Rtt::default())
+    }
+
+    /// Decodes all datagrams of a run: (seq, tx, whether an acknowledgement is asked for).
+    fn sent(s: &mut Sender, now: Time) -> Vec<(u64, u64, bool)> {
+        let mut all = Vec::new();
+        while let Some(run) = s.poll_transmit(now) {
+            for bytes in s.bytes(&run).chunks(run.segment) {
+                match decode(bytes) {
+                    Ok((HEADER, Body::Data { seq, tx, ack_requested, .. })) => {
+                        all.push((seq, tx, ack_requested));
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        all
+    }
+
+    fn ack(s: &mut Sender, now: Time, next: u64, largest_tx: u64, bitmap: &[u8]) {
+        s.on_ack(now, &Ack { next, largest_tx, credit: CREDIT, delay_us: 0, bitmap });
+    }
+
+    #[test]
+    fn a_full_ring_takes_no_more_and_an_acknowledgement_makes_room() {
+        let mut s = sender(1024);
+        assert_eq!(s.room(8), 4 * 208);
+        assert_eq!(s.push(8, &[0; 2000]), 4 * 208);
+        assert_eq!(s.room(8), 0);
+        assert_eq!(sent(&mut s, Time(1)).len(), 4);
+        ack(&mut s, Time(2), 2, 1, &[]);
+        assert_eq!(s.room(8), 2 * 208);
+    }
+
+    #[test]
+    fn a_width_has_datagrams_of_its_own() {
+        let mut s = sender(1024);
+        s.push(8, &[1; 16]);
+        assert_eq!((s.room(8), s.room(1)), (3 * 208 + 192, 3 * 208));
+        s.push(1, &[1; 3]);
+        s.finish();
+        assert_eq!(sent(&mut s, Time(1)), [(0, 0, false), (1, 1, true)]);
+    }
+
+    #[test]
+    fn only_a_complete_datagram_leaves_before_the_end() {
+        let mut s = sender(1024);
+        s.push(8, &[1; 100 * 8]);
+        assert_eq!(sent(&mut s, Time(1)).len(), 3);
+        s.finish();
+        assert_eq!(sent(&mut s, Time(1)), [(3, 3, true)]);
+    }
+
+    #[test]
+    fn credit_bounds_what_is_in_flight_but_never_stops_it() {
+        let mut s = Sender::new(HEADER, Path::Loopback, 256, 8192, 600, Rtt::default());
+        s.push(8, &[0; 8000]);
+        assert_eq!(sent(&mut s, Time(1)).len(), 2);
+        s.on_ack(Time(2), &Ack { next: 2, largest_tx: 1, credit: 0, delay_us: 0, bitmap: &[] });
+        assert_eq!(sent(&mut s, Time(2)).len(), 1);
+    }
+
+    #[test]
+    fn the_third_later_arrival_says_that_one_is_lost() {
+        let mut s = sender(8192);
+        s.push(8, &[0; 208 * 6]);
+        sent(&mut s, Time(1));
+        ack(&mut s, Time(1_000_000), 0, 2, &0b110u64.to_le_bytes());
+        assert_eq!(sent(&mut s, Time(1_000_000)), []);
+        ack(&mut s, Time(1_000_000), 0, 3, &0b1110u64.to_le_bytes());
+        assert_eq!(sent(&mut s, Time(1_000_000)), [(0, 6, true)]);
+        assert_eq!(s.stats().retransmissions, 1);
+    }
+
+    #[test]
+    fn a_little_reordering_is_forgiven_only_for_a_while() {
+        let mut s = sender(8192);
+        s.push(8, &[0; 208 * 2]);
+        sent(&mut s, Time(0));
+        ack(&mut s, Time(8_000_000), 0, 1, &0b10u64.to_le_bytes());
+        assert_eq!(sent(&mut s, Time(8_000_000)), []);
+        let at = s.next_timeout().unwrap();
+        assert_eq!(at, Time(9_000_000)); // 9/8 of the round trip of 8 ms
+        s.on_timeout(at);
+        assert_eq!(sent(&mut s, at), [(0, 2, true)]);
+    }
+
+    #[test]
+    fn silence_is_probed_with_growing_pauses() {
+        let mut s = sender(8192);
+        s.push(8, &[0; 208 * 20]);
+        sent(&mut s, Time(0));
+        let (mut now, mut pauses) = (Time(0), Vec::new());
+        for _ in 0..5 {
+            let at = s.next_timeout().unwrap();
+            pauses.push((at - now).as_millis());
+            now = at;
+            s.on_timeout(now);
+            assert_eq!(sent(&mut s, now).len(), 2, "a probe is two datagrams");
+        }
+        assert_eq!(pauses, [101, 201, 251, 251, 251]);
+    }
+
+    #[test]
+    fn nonsense_and_old_acknowledgements_change_nothing() {
+        let mut s = sender(8192);
+        s.push(8, &[0; 208 * 6]);
+        sent(&mut s, Time(0));
+        ack(&mut s, Time(1), 7, 0, &[]); // of what was never sent
+        ack(&mut s, Time(1), 1, 6, &[]);
+        assert_eq!(s.room(8), sender(8192).room(8) - 6 * 208);
+        ack(&mut s, Time(1), 4, 3, &[]);
+        ack(&mut s, Time(2), 2, 1, &0b11u64.to_le_bytes()); // overtaken
+        assert_eq!(s.room(8), sender(8192).room(8) - 2 * 208);
+    }
+
+    proptest! {
+        /// Over a path that loses, delays and duplicates, everything arrives exactly once.
+        #[test]
+        fn delivers_every_byte_once(seed: u64, loss in 0.0f64..0.5, bytes in 0usize..40_000, ring in 512usize..9000) {
+            let mut rng = Rng::from_seed(seed);
+            let content: Vec<u8> = (0..bytes / 8 * 8).map(|i| (i % 251) as u8).collect();
+            let (mut s, mut r) = (sender(ring), Receiver::default());
+            let mut got: Vec<(u64, Vec<u8>)> = Vec::new();
+            let (mut offered, mut now) = (0, Time(0));
+            let mut path: Vec<(Time, bool, Vec<u8>)> = Vec::new();
+            for _ in 0..200_000 {
+                if offered < content.len() {
+                    offered += s.push(8, &content[offered..]);
+                }
+                if offered == content.len() {
+                    s.finish();
+                }
+                if s.is_delivered() {
+                    break;
+                }
+                let mut put = |rng: &mut Rng, to_receiver, bytes: &[u8]| {
+                    for _ in 0..1 + u32::from(rng.chance(0.1)) {
+                        if !rng.chance(loss) {
+                            path.push((now + Duration::from_micros(rng.below(3000)), to_receiver, bytes.to_vec()));
+                        }
+                    }
+                };
+                while let Some(run) = s.poll_transmit(now) {
+                    s.bytes(&run).chunks(run.segment).for_each(|d| put(&mut rng, true, d));
+                }
+                if r.ack_at().is_some_and(|at| at <= now) {
+                    let mut out = Vec::new();
+                    encode(HEADER, &Body::Ack(r.ack(now, CREDIT)), &mut out);
+                    put(&mut rng, false, &out);
+                }
+                let next = path.iter().map(|p| p.0).chain(s.next_timeout()).chain(r.ack_at()).min();
+                now = now.max(next.unwrap());
+                let (due, later) = path.drain(..).partition(|p| p.0 <= now);
+                path = later;
+                for (_, to_receiver, bytes) in due {
+                    match decode(&bytes).unwrap().1 {
+                        Body::Data { seq, tx, ack_requested, numbers, .. } if to_receiver => {
+                            if r.on_data(now, seq, tx, bytes.len(), ack_requested, CREDIT) == Arrival::New {
+                                got.push((seq, numbers.to_vec()));
+                            }
+                        }
+                        Body::Ack(ack) => s.on_ack(now, &ack),
+                        other => panic!("{other:?}"),
+                    }
+                }
+                s.on_timeout(now);
+            }
+            prop_assert!(s.is_delivered());
+            got.sort();
+            prop_assert!(got.iter().map(|g| g.0).eq(0..got.len() as u64));
+            prop_assert_eq!(got.into_iter().flat_map(|g| g.1).collect::<Vec<u8>>(), content);
+        }
+    }
+}

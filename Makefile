@@ -1,0 +1,49 @@
+# The commands of the assignment (all, serverA, serverB, serverC, aws) and of the project.
+#
+# Recipes are silent: a terminal shows a process's own messages and nothing else. `exec` makes the
+# process take the recipe shell's place, so that a signal to make's group or child reaches it.
+# Every target is phony: five of them are also the names of files that `make all` puts here.
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.PHONY: all serverA serverB serverC aws demo test terminals bench sim fuzz clean help
+
+all:
+	@scripts/build.sh
+
+serverA serverB serverC aws:
+	@test -x ./$@ || { echo "$@ is not built yet: run 'make all' first" >&2; exit 1; }; exec ./$@
+
+demo:
+	@exec scripts/demo.sh
+
+terminals:
+	@exec scripts/terminals.sh
+
+test:
+	@exec scripts/test.sh
+
+sim:
+	@exec cargo run --release --locked --quiet --example sim
+
+bench:
+	@exec scripts/bench.sh
+
+fuzz:
+	@exec scripts/fuzz.sh
+
+clean:
+	@cargo clean --quiet
+	@rm -f client aws serverA serverB serverC
+
+help:
+	@echo "make all                          build the five programs"
+	@echo "make serverA|serverB|serverC|aws  run one of them in this terminal (after make all)"
+	@echo "./client sum|min|max|sos          offload a reduction over nums.csv"
+	@echo "make demo                         all of the above in one terminal, from nothing"
+	@echo "make terminals                    the same in five panes (tmux)"
+	@echo "make test                         every test"
+	@echo "make sim                          10,000 simulated jobs over bad links"
+	@echo "make bench                        time it against Polars, DuckDB and others"
+	@echo "make fuzz                         fuzz the three parsers"
+	@echo "make clean                        remove what was built"

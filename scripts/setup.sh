@@ -1,0 +1,44 @@
+#!/bin/sh
+# Installs what is missing for one purpose: setup.sh build|test|terminals
+#
+# Root is asked for only where a package is missing. A Rust toolchain is never installed behind one's
+# back: toolchain.sh says in one line how to get one.
+set -eu
+cd "$(dirname "$0")/.."
+
+# need PROGRAM PACKAGES: notes the packages where the program is missing.
+missing=
+need() {
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+
+case ${1-} in
+build | test) need cc "gcc libc6-dev" ;;
+terminals) need cc "gcc libc6-dev" && need tmux tmux ;;
+*)
+    echo "usage: scripts/setup.sh build|test|terminals" >&2
+    exit 2
+    ;;
+esac
+
+# install_packages COMMAND...: apt-get, run by root or by "sudo -n".
+install_packages() {
+    echo "installing:$missing" >&2
+    "$@" apt-get update -qq >/dev/null
+    # Unquoted on purpose: a list of package names.
+    # shellcheck disable=SC2086
+    "$@" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+}
+
+if [ -n "$missing" ]; then
+    if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" -eq 0 ]; then
+        install_packages env
+    elif command -v apt-get >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+        install_packages sudo -n
+    else
+        echo "Missing here:$missing. Install them, for example: sudo apt-get install$missing" >&2
+        exit 1
+    fi
+fi
+
+. scripts/toolchain.sh
