@@ -269,7 +269,6 @@ fn backend_factory(plan: &Plan, i: usize) -> Factory {
         name: backend_name(i),
         shard: i as u32,
         port: 21_319,
-        shard: i as u32,
         aws: aws_addr(),
         credit_bytes: plan.credit_bytes,
         key: plan.key,
