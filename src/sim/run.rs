@@ -268,7 +268,6 @@ fn backend_factory(plan: &Plan, i: usize) -> Factory {
     let settings = backend::Settings {
         name: backend_name(i),
         port: 21_319,
-        shard: i as u32,
         aws: aws_addr(),
         credit_bytes: plan.credit_bytes,
         key: plan.key,

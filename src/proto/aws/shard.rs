@@ -182,8 +182,8 @@ impl Shard {
     /// Takes in what the backend says. Whatever does not fit the stage and session changes nothing.
     pub fn on_datagram(&mut self, now: Time, header: Header, body: &Body<'_>, rng: &mut Rng) {
         match (&mut self.stage, body) {
-            (Stage::Opening { .. }, Body::Accept { attempt, credit })
-                if *attempt == self.attempt && header.session != 0 =>
+            (Stage::Opening { .. }, Body::Accept { attempt, shard, credit })
+                if (*attempt, *shard) == (self.attempt, self.index) && header.session != 0 =>
             {
                 self.on_accept(now, header.session, *credit);
             }
