@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what is missing for one purpose: setup.sh build|test|terminals
+# Installs what is missing for one purpose: setup.sh build|test|terminals|bench
 #
 # Root is asked for only where a package is missing. A Rust toolchain is never installed behind one's
 # back: toolchain.sh says in one line how to get one.
@@ -20,8 +20,12 @@ test)
     need unshare util-linux
     ;;
 terminals) need cc "gcc libc6-dev" && need tmux tmux ;;
+bench)
+    need cc "gcc libc6-dev" && need datamash datamash && need mawk mawk
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+    ;;
 *)
-    echo "usage: scripts/setup.sh build|test|terminals" >&2
+    echo "usage: scripts/setup.sh build|test|terminals|bench" >&2
     exit 2
     ;;
 esac
