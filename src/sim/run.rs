@@ -267,6 +267,7 @@ fn aws_factory(plan: &Plan) -> Factory {
 fn backend_factory(plan: &Plan, i: usize) -> Factory {
     let settings = backend::Settings {
         name: backend_name(i),
+        shard: i as u32,
         port: 21_319,
         aws: aws_addr(),
         credit_bytes: plan.credit_bytes,
