@@ -107,8 +107,8 @@ fn send(
     credit: u64,
     start: Instant,
 ) -> anyhow::Result<()> {
-    let mut sender =
-        Sender::new(HEADER, Path::Loopback, datagram, SEND_RING_BYTES, credit, Rtt::default());
+    let mut sender = Sender::new(HEADER, Path::Loopback, datagram, credit, Rtt::default());
+    sender.provide(SEND_RING_BYTES);
     let (numbers, mut batch) = (vec![7; 64 << 10], Batch::new());
     loop {
         let now = Time::ZERO + start.elapsed();

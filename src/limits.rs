@@ -53,8 +53,12 @@ pub const GSO_SEGMENTS: usize = 64;
 
 /// Most jobs at once in one AWS.
 pub const MAX_JOBS: usize = 256;
+/// Most clients that have connected to AWS and not said what they want; the oldest makes room.
+pub const MAX_GREETINGS: usize = 256;
 /// Most jobs at once in one backend.
 pub const MAX_BACKEND_JOBS: usize = 1024;
+/// Most sessions in which AWS has yet to say a word; the oldest makes room.
+pub const MAX_HALF_OPEN: usize = 1024;
 /// Most backends.
 pub const MAX_BACKENDS: usize = 256;
 /// Times that one shard is begun anew before its job is given up.

@@ -23,6 +23,12 @@ pub struct Topology {
     pub datagram_bytes: usize,
 }
 
+/// What surely travels whole: on loopback, or on any Ethernet. An IPv6 header is 20 bytes longer.
+fn default_datagram_bytes(loopback: bool, addr: SocketAddr) -> usize {
+    let most = if loopback { limits::LOOPBACK_DATAGRAM_BYTES } else { limits::NETWORK_DATAGRAM_BYTES };
+    if addr.is_ipv4() { most } else { (most - 20) / 8 * 8 }
+}
+
 /// A backend's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
@@ -73,8 +79,7 @@ impl Config {
         let mut aws_tcp = aws.addr;
         aws_tcp.set_port(self.aws.tcp_port);
         let loopback = exposed.is_none();
-        let default =
-            if loopback { limits::LOOPBACK_DATAGRAM_BYTES } else { limits::NETWORK_DATAGRAM_BYTES };
+        let default = default_datagram_bytes(loopback, aws.addr);
         Ok(Topology {
             aws_tcp,
             aws_udp: aws.addr,

@@ -10,12 +10,13 @@ use super::tcp::{Tcp, listen};
 use super::udp::Udp;
 use crate::config::{self, Config};
 use crate::event::Event;
-use crate::limits::AWS_SILENCE;
+use crate::limits::{AWS_SILENCE, MAX_NAME_BYTES, SEND_RING_BYTES};
 use crate::numbers::{self, Source};
 use crate::proto::{aws, backend, client};
 use crate::reduction::Registry;
 use crate::rng::Rng;
 use crate::time::Time;
+use crate::wire::is_name;
 use ethnum::I256;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -97,6 +98,10 @@ pub fn run_client(
     source: &dyn Source,
     sink: Sink<'_>,
 ) -> Result<I256, Error> {
+    if !is_name(function.as_bytes()) {
+        let rule = format!("1 to {MAX_NAME_BYTES} of A-Z, 0-9 and _");
+        return Err(Error::Failed(format!("{function:?} cannot name a reduction: names are {rule}")));
+    }
     let topology = config.resolve()?;
     let addr = topology.aws_tcp;
     let stream = TcpStream::connect_timeout(&addr, CONNECT_PATIENCE)
@@ -162,6 +167,7 @@ pub fn run_aws(config: &Config, reductions: Registry, sink: Sink<'_>) -> Result<
         client_stall: config.deadlines.client_stall,
         datagram_bytes: topology.datagram_bytes,
         loopback: topology.loopback,
+        ring_bytes: SEND_RING_BYTES,
         key: config.key.as_ref().map(|key| *key.bytes()),
         reductions,
     };

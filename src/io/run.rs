@@ -213,19 +213,18 @@ impl<'a, M: Machine> Driver<'a, M> {
             Some(_) => READ_BUFFER_BYTES,
             None => self.machine.room(conn).min(READ_BUFFER_BYTES),
         };
-        let broken = events.intersects(PollFlags::HUP | PollFlags::ERR);
-        if room == 0 && !broken {
-            return Ok(());
+        if room == 0 {
+            // Nothing is wanted of it; but a broken connection would be reported for ever.
+            let broken = events.intersects(PollFlags::HUP | PollFlags::ERR);
+            let error = tcp.take_error();
+            return if broken { self.lose(conn, error) } else { Ok(()) };
         }
-        // A broken connection is read even without room: that is how its error is learnt.
         let mut buffer = std::mem::take(&mut self.buffer);
-        let read = tcp.read(&mut buffer[..room.max(1)]);
+        let read = tcp.read(&mut buffer[..room]);
         let closing = tcp.closing().is_some();
         let fed = match read {
             Ok(None) => Ok(()),
-            Ok(Some(n)) if n > 0 && !closing && room > 0 => {
-                self.feed(Input::Stream { conn, bytes: &buffer[..n] })
-            }
+            Ok(Some(n)) if n > 0 && !closing => self.feed(Input::Stream { conn, bytes: &buffer[..n] }),
             Ok(Some(n)) if n > 0 => Ok(()),
             Ok(Some(_)) => self.lose(conn, None),
             Err(e) => self.lose(conn, Some(e.to_string())),

@@ -19,6 +19,7 @@ type Parsed = Result<Block, Error>;
 
 /// Serves ranges of a source, one after the other.
 pub struct Feeder<'a> {
+    source: &'a dyn Source,
     start: Box<dyn Fn(Range<u64>) -> Active + 'a>,
     waiting: VecDeque<Range<u64>>,
     active: Option<Active>,
@@ -50,7 +51,7 @@ impl<'scope> Feeder<'scope> {
             }
             Active { queues, turn: 0, pieces_left: pieces.len() }
         };
-        Feeder { start: Box::new(start), waiting: VecDeque::new(), active: None }
+        Feeder { source, start: Box::new(start), waiting: VecDeque::new(), active: None }
     }
 
     /// Asks for a range, behind those asked for before.
@@ -71,7 +72,13 @@ impl<'scope> Feeder<'scope> {
         let parsed = queue.recv().map_err(|_| "the thread that reads the numbers has died".to_owned());
         active.turn = (active.turn + 1) % active.queues.len();
         active.pieces_left -= 1;
-        let block = parsed.and_then(|parsed| parsed.map_err(|e| e.to_string()));
+        let mut block = parsed.and_then(|parsed| parsed.map_err(|e| e.to_string()));
+        if active.pieces_left == 0 {
+            // All threads have read what is theirs, and AWS, which waits for this block, cannot have
+            // answered: was it one and the same source throughout?
+            block =
+                block.and_then(|block| self.source.check().map(|()| block).map_err(|e| e.to_string()));
+        }
         if block.is_err() {
             self.waiting.clear();
         }
@@ -102,10 +109,6 @@ fn read_pieces(
     for piece in pieces.clone().skip(first - pieces.start).step_by(step) {
         numbers.clear();
         let parsed = source.read(piece, rows, &mut scratch, &mut numbers).and_then(|first| {
-            if piece + 1 == pieces.end {
-                // Behind the last number, before AWS can answer: was it all one file?
-                source.check()?;
-            }
             let mut frames = Vec::with_capacity(numbers.len() * 8 + 1024);
             encode_data(first, &numbers, &mut frames);
             Ok(Block { first, count: numbers.len() as u64, frames })

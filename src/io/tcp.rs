@@ -82,6 +82,11 @@ impl Tcp {
         }
     }
 
+    /// What broke the connection, if anything did.
+    pub fn take_error(&self) -> Option<String> {
+        self.stream.take_error().ok().flatten().map(|e| e.to_string())
+    }
+
     /// Begins an end that loses nothing: closing with unread bytes would reset the connection and
     /// could destroy our last word on its way.
     pub fn close(&mut self, now: Instant) {

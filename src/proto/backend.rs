@@ -16,7 +16,8 @@ use super::seal::Seal;
 use super::{Conn, Input, Machine, Output};
 use crate::event::{Event, Record, job_name};
 use crate::limits::{
-    BACKEND_SILENCE, JOB_SILENCE, LOOPBACK_DATAGRAM_BYTES, MAX_BACKEND_JOBS, NETWORK_DATAGRAM_BYTES,
+    BACKEND_SILENCE, JOB_SILENCE, LOOPBACK_DATAGRAM_BYTES, MAX_BACKEND_JOBS, MAX_HALF_OPEN,
+    NETWORK_DATAGRAM_BYTES,
 };
 use crate::reduction::{Reduction, Registry};
 use crate::rng::Rng;
@@ -109,8 +110,17 @@ impl Backend {
 
     /// A job's part of the socket's buffer, at least two datagrams of a network.
     fn credit(&self) -> u64 {
-        let part = self.settings.credit_bytes / self.jobs.len().max(1) as u64;
+        let speaking = self.jobs.len() - self.half_open().count();
+        let part = self.settings.credit_bytes / speaking.max(1) as u64;
         part.max(2 * NETWORK_DATAGRAM_BYTES as u64)
+    }
+
+    /// The jobs in whose session AWS has yet to say a word.
+    fn half_open(&self) -> impl Iterator<Item = (u128, Time)> {
+        self.jobs.iter().filter_map(|(&id, job)| match job.stage {
+            Stage::HalfOpen { since, .. } => Some((id, since)),
+            _ => None,
+        })
     }
 
     fn on_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8]) {
@@ -144,6 +154,7 @@ impl Backend {
         } else if let Some(job) = self.jobs.get_mut(&envelope.job)
             && job.seal.open(&envelope, &mut plain).is_ok()
             && let Ok((header, body)) = decode(&plain)
+            && header.job == envelope.job
         {
             self.on_session(now, from, header, &body);
         }
@@ -182,7 +193,13 @@ impl Backend {
             let reason = format!("it knows no reduction {}, only {known}", open.function);
             return self.refuse(from, header.job, reason, pending);
         };
-        if self.jobs.len() >= MAX_BACKEND_JOBS {
+        let half_open = self.half_open().count();
+        if half_open >= MAX_HALF_OPEN
+            && let Some((oldest, _)) = self.half_open().min_by_key(|&(_, since)| since)
+        {
+            self.jobs.remove(&oldest);
+        }
+        if self.jobs.len() - half_open.min(self.jobs.len()) >= MAX_BACKEND_JOBS {
             let reason = format!("it is busy with {MAX_BACKEND_JOBS} jobs");
             return self.refuse(from, header.job, reason, pending);
         }

@@ -211,7 +211,7 @@ impl Client {
             Stage::Sending => {}
             _ => return,
         }
-        if self.sent_numbers == self.settings.count {
+        if self.sent_numbers >= self.settings.count {
             self.stage = Stage::Waiting;
             let (count, bytes) = (self.settings.count, self.bytes);
             let ms = now.since(self.began).as_secs_f64() * 1e3;

@@ -60,7 +60,8 @@ impl Liar {
             Lie::Fewer => encode_data(first, &all[..all.len() / 2], &mut bytes),
             Lie::More => {
                 encode_data(first, all, &mut bytes);
-                encode_data(end, &[7; 3], &mut bytes);
+                // Beyond the last: at `end`, they could be taken for another shard's.
+                encode_data(self.rows.len() as u64, &[7; 3], &mut bytes);
             }
             Lie::Elsewhere => encode_data(first + 1, all, &mut bytes),
             _ => {}

@@ -7,7 +7,9 @@
 
 use super::link::Weather;
 use super::pipe::Wire;
-use crate::limits::{LOOPBACK_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES, NETWORK_DATAGRAM_BYTES};
+use crate::limits::{
+    LOOPBACK_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES, NETWORK_DATAGRAM_BYTES, SEND_RING_BYTES,
+};
 use crate::reduction::Function;
 use crate::rng::Rng;
 use std::time::Duration;
@@ -121,6 +123,8 @@ pub struct Plan {
     pub clients: Vec<ClientPlan>,
     /// Size of AWS's datagrams.
     pub datagram_bytes: usize,
+    /// AWS's memory for a shard's numbers on their way: often so little that it is always full.
+    pub ring_bytes: usize,
     /// What a backend lets be in flight to it.
     pub credit_bytes: u64,
     /// The shared key.
@@ -149,6 +153,11 @@ impl Plan {
         let mild = rng.chance(0.55);
         let k = 1 + rng.below(7) as usize;
         let datagram_bytes = datagram_bytes(rng);
+        let ring_bytes = if rng.chance(0.7) {
+            datagram_bytes * (2 + rng.below(15) as usize)
+        } else {
+            SEND_RING_BYTES
+        };
         let is_steady = rng.chance(0.3);
         let one = |rng: &mut Rng| weather(rng, mild, is_steady, datagram_bytes);
         let weather = (0..k).map(|_| [one(rng), one(rng)]).collect();
@@ -173,6 +182,7 @@ impl Plan {
             faults,
             clients,
             datagram_bytes,
+            ring_bytes,
             credit_bytes: 1 << (11 + rng.below(12)),
             key: rng.chance(0.3).then_some(key),
             restart_wait,

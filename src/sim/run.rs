@@ -258,6 +258,7 @@ fn aws_factory(plan: &Plan) -> Factory {
         client_stall: plan.client_stall,
         datagram_bytes: plan.datagram_bytes,
         loopback: plan.loopback,
+        ring_bytes: plan.ring_bytes,
         key: plan.key,
         reductions: Registry::course(),
     };

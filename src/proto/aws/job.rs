@@ -7,7 +7,7 @@
 use super::shard::{Shard, Terms, Told};
 use super::{Context, Out, Settings};
 use crate::event::{Event, Record, job_name};
-use crate::limits::ALIVE_INTERVAL;
+use crate::limits::{ALIVE_INTERVAL, MAX_JOBS};
 use crate::proto::rudp::congestion::Path;
 use crate::proto::{Conn, seal};
 use crate::reduction::Reduction;
@@ -192,6 +192,9 @@ impl Job {
         cx: &mut Context<'_>,
     ) -> Result<(), String> {
         let settings = cx.settings;
+        if cx.running >= MAX_JOBS {
+            return Err(format!("AWS is busy with {MAX_JOBS} jobs; try again later"));
+        }
         let reduction = settings.reductions.get(&function).ok_or_else(|| {
             let known = settings.reductions.names().collect::<Vec<_>>().join(", ");
             format!("the client asks for the reduction {function}; known are {known}")
@@ -204,7 +207,6 @@ impl Job {
             function: function.clone(),
             path: if settings.loopback { Path::Loopback } else { Path::Network },
             datagram: settings.datagram_bytes - seal::overhead(settings.key.as_ref()),
-            ring_bytes: cx.ring_bytes,
             restart_wait: settings.restart_wait,
             key: settings.key,
         };
@@ -263,11 +265,36 @@ impl Job {
         }
     }
 
+    /// Whether numbers have come for a shard that has no memory for them yet.
+    pub fn wants_ring(&self) -> bool {
+        let shard = self.requests.front().map(|request| &self.shards[request.shard]);
+        self.data.bytes_left > 0 && shard.is_some_and(Shard::wants_ring)
+    }
+
+    /// Gives that shard at most `bytes`, and goes on.
+    pub fn provide(&mut self, now: Time, bytes: usize, cx: &mut Context<'_>) -> Result<(), String> {
+        if let Some(request) = self.requests.front() {
+            self.shards[request.shard].provide(bytes);
+        }
+        self.resume(now, cx)
+    }
+
+    /// Bytes of memory that the shards hold for numbers on their way.
+    pub fn held_bytes(&self) -> usize {
+        self.shards.iter().map(Shard::held_bytes).sum()
+    }
+
+    /// Whether the client has yet to say what it wants.
+    pub fn is_greeting(&self) -> bool {
+        self.stage == Stage::Greeting
+    }
+
     /// How many bytes of the connection to read.
     pub fn room(&self) -> usize {
+        let first = self.requests.front().map(|request| &self.shards[request.shard]);
         match self.stage {
             _ if !self.inbox.is_empty() => 0,
-            Stage::Running if self.requests.is_empty() => CONTROL_ROOM_BYTES,
+            Stage::Running if first.is_none_or(Shard::wants_ring) => CONTROL_ROOM_BYTES,
             Stage::Running => match self.room_for_numbers() {
                 0 => 0,
                 room => room.saturating_add(CONTROL_ROOM_BYTES).min(READ_BYTES),
@@ -357,7 +384,7 @@ impl Job {
         let owes = caught_up
             && match self.stage {
                 Stage::Greeting => true,
-                Stage::Running => !self.requests.is_empty() && self.room_for_numbers() > 0,
+                Stage::Running => !self.requests.is_empty() && self.room() > 0,
                 Stage::Answered | Stage::Left => false,
             };
         self.owed_since = if owes { self.owed_since.or(Some(now)) } else { None };

@@ -10,14 +10,13 @@ mod shard;
 
 use super::{Conn, Input, Machine, Output};
 use crate::event::{Event, Record};
-use crate::limits::{LOOPBACK_DATAGRAM_BYTES, MAX_JOBS, SEND_RING_BYTES, SEND_RINGS_BYTES};
+use crate::limits::{LOOPBACK_DATAGRAM_BYTES, MAX_GREETINGS, SEND_RINGS_BYTES};
 use crate::reduction::Registry;
 use crate::rng::Rng;
 use crate::screen::{Line, Transcript};
 use crate::time::Time;
 use crate::wire::auth;
 use crate::wire::datagram::{Body, Header, decode, encode};
-use crate::wire::frame::Frame;
 use job::Job;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -43,6 +42,8 @@ pub struct Settings {
     pub datagram_bytes: usize,
     /// Whether all addresses are this host's loopback.
     pub loopback: bool,
+    /// Most bytes that one shard keeps for retransmission.
+    pub ring_bytes: usize,
     /// The shared key, where traffic is to be sealed.
     pub key: Option<[u8; 32]>,
     /// The reductions that are known.
@@ -64,6 +65,8 @@ pub struct Aws {
     settings: Settings,
     rng: Rng,
     jobs: BTreeMap<Conn, Job>,
+    /// How many of them are of clients that have not said what they want.
+    greetings: usize,
     by_id: BTreeMap<u128, Conn>,
     out: VecDeque<Out>,
     /// The job that was served last, so that the next one is served next.
@@ -86,7 +89,8 @@ struct Context<'a> {
     settings: &'a Settings,
     rng: &'a mut Rng,
     out: &'a mut VecDeque<Out>,
-    ring_bytes: usize,
+    /// Jobs of clients that have said what they want.
+    running: usize,
 }
 
 impl Context<'_> {
@@ -106,6 +110,7 @@ impl Aws {
             settings,
             rng,
             jobs: BTreeMap::new(),
+            greetings: 0,
             by_id: BTreeMap::new(),
             out: VecDeque::from([Out::Event(Event::Screen(Line::AwsUp))]),
             turn: Conn(0),
@@ -122,36 +127,50 @@ impl Aws {
         conn: Conn,
         act: impl FnOnce(&mut Job, &mut Context<'_>) -> Result<(), String>,
     ) {
-        let ring_bytes = (SEND_RINGS_BYTES / self.jobs.len().max(1)).min(SEND_RING_BYTES);
+        let running = self.jobs.len() - self.greetings;
         let Some(job) = self.jobs.get_mut(&conn) else { return };
-        let mut cx =
-            Context { settings: &self.settings, rng: &mut self.rng, out: &mut self.out, ring_bytes };
+        let was_greeting = job.is_greeting();
+        let (settings, rng, out) = (&self.settings, &mut self.rng, &mut self.out);
+        let mut cx = Context { settings, rng, out, running };
         let acted = act(job, &mut cx);
         if let Err(reason) = &acted {
             job.fail(now, reason, &mut cx);
         }
-        if acted.is_err() || job.is_over() {
+        let ends = acted.is_err() || job.is_over();
+        if was_greeting && (ends || !job.is_greeting()) {
+            self.greetings -= 1;
+        }
+        let wants_ring = !ends && job.wants_ring();
+        if ends {
             self.by_id.remove(&job.id);
             self.jobs.remove(&conn);
         }
+        if wants_ring {
+            self.provide(now, conn);
+        }
+    }
+
+    /// Memory for numbers on their way: a quarter of what the jobs together have left, so that there is
+    /// always some left, and at most what a shard makes use of.
+    fn provide(&mut self, now: Time, conn: Conn) {
+        let held: usize = self.jobs.values().map(Job::held_bytes).sum();
+        let bytes = (SEND_RINGS_BYTES.saturating_sub(held) / 4).min(self.settings.ring_bytes);
+        self.with_job(now, conn, |job, cx| job.provide(now, bytes, cx));
     }
 
     fn on_opened(&mut self, now: Time, conn: Conn, peer: SocketAddr) {
-        if self.jobs.len() >= MAX_JOBS {
-            let reason = format!("AWS is busy with {MAX_JOBS} jobs; try again later");
-            self.out
-                .push_back(Out::Event(Event::Stderr(format!("client {peer}: turned away: {reason}"))));
-            if self.settings.key.is_none() {
-                let mut bytes = Vec::new();
-                Frame::Error { reason }.encode(&mut bytes);
-                self.out.push_back(Out::Stream { conn, bytes });
+        if self.greetings >= MAX_GREETINGS {
+            // Who does not say what it wants makes room for who may.
+            let oldest = self.jobs.iter().find(|(_, job)| job.is_greeting()).map(|(&conn, _)| conn);
+            if let Some(oldest) = oldest {
+                let reason = format!("{MAX_GREETINGS} clients have come and asked for nothing yet");
+                self.with_job(now, oldest, |_, _| Err(reason));
             }
-            self.out.push_back(Out::Close { conn });
-            return;
         }
         let job = Job::new(now, conn, peer, &self.settings, &mut self.rng);
         self.by_id.insert(job.id, conn);
         self.jobs.insert(conn, job);
+        self.greetings += 1;
     }
 
     /// A datagram is somebody's only if it comes from a backend's address and names a job.

@@ -34,7 +34,6 @@ pub(super) struct Terms {
     pub path: Path,
     /// Size of a plain DATA datagram, header included.
     pub datagram: usize,
-    pub ring_bytes: usize,
     pub restart_wait: Duration,
     pub key: Option<[u8; 32]>,
 }
@@ -217,8 +216,7 @@ impl Shard {
         let round_trip = now.since(*sent_at);
         let Some(seal) = opener.take_seal() else { return };
         let terms = &self.terms;
-        let mut sender =
-            Box::new(Sender::new(header, terms.path, terms.datagram, terms.ring_bytes, credit, rtt));
+        let mut sender = Box::new(Sender::new(header, terms.path, terms.datagram, credit, rtt));
         let empty = self.range.is_empty();
         if empty {
             sender.finish();
@@ -325,8 +323,12 @@ impl Shard {
             }
             Stage::Streaming { sender, pinged, .. } => {
                 sender.on_timeout(now);
+                let stuck =
+                    sender.stuck_since().is_some_and(|at| now.since(at) >= self.terms.restart_wait);
                 if now.since(self.heard) >= BACKEND_SILENCE {
                     self.restart(now, "fell silent", rng);
+                } else if stuck {
+                    self.on_stuck();
                 } else if now.since((*pinged).max(self.heard)) >= PING_INTERVAL {
                     self.ping(now);
                 }
@@ -340,6 +342,17 @@ impl Shard {
             }
             Stage::Closed => {}
         }
+    }
+
+    /// It answers PINGs, which are small, but numbers do not arrive.
+    fn on_stuck(&mut self) {
+        let text = format!(
+            "{} answers, but no numbers get through to it: set `datagram_bytes` (now {}) to what the \
+             path carries",
+            self.backend(),
+            self.terms.datagram
+        );
+        self.told.push_back(Told::Failed(text));
     }
 
     fn on_waiting(&mut self, now: Time) {
@@ -373,7 +386,8 @@ impl Shard {
             Stage::Streaming { sender, pinged, .. } => {
                 let ping = (*pinged).max(self.heard) + PING_INTERVAL;
                 let dead = self.heard + BACKEND_SILENCE;
-                Some(sender.next_timeout().map_or(ping, |at| at.min(ping)).min(dead))
+                let stuck = sender.stuck_since().map(|at| at + self.terms.restart_wait);
+                [sender.next_timeout(), stuck, Some(ping), Some(dead)].into_iter().flatten().min()
             }
             Stage::Closing { retry, until, .. } => Some(retry.at().min(*until)),
             Stage::Closed => None,
@@ -383,6 +397,26 @@ impl Shard {
     /// Whether numbers for `attempt` are still wanted; those of a lost attempt are thrown away.
     pub fn wants(&self, attempt: u32) -> bool {
         attempt == self.attempt && matches!(self.stage, Stage::Streaming { .. })
+    }
+
+    /// Whether it waits for [`Shard::provide`] before it can take numbers.
+    pub fn wants_ring(&self) -> bool {
+        matches!(&self.stage, Stage::Streaming { sender, .. } if !sender.is_provided())
+    }
+
+    /// Gives it memory for numbers on their way: at most `bytes`.
+    pub fn provide(&mut self, bytes: usize) {
+        if let Stage::Streaming { sender, .. } = &mut self.stage {
+            sender.provide(bytes);
+        }
+    }
+
+    /// Bytes of that memory held now.
+    pub fn held_bytes(&self) -> usize {
+        match &self.stage {
+            Stage::Streaming { sender, .. } => sender.held_bytes(),
+            _ => 0,
+        }
     }
 
     /// Bytes of numbers of `width` bytes each that [`Shard::push`] would take.

@@ -43,7 +43,8 @@ impl Rtt {
             None => INITIAL_RTO,
             Some(srtt) => (srtt + self.variance * 4).max(MIN_RTO),
         };
-        base.saturating_mul(1 << self.backoff.min(16)).min(MAX_RTO)
+        // The cap ends the doubling; it must not end the wait before the answer can be there.
+        base.saturating_mul(1 << self.backoff.min(16)).min(MAX_RTO.max(base))
     }
 
     /// The timer has expired: wait twice as long next time.
@@ -128,6 +129,15 @@ mod tests {
         assert_eq!(rtt.rto(), MAX_RTO);
         rtt.progress();
         assert_eq!(rtt.rto(), 60 * MS);
+    }
+
+    #[test]
+    fn a_slow_path_is_waited_for() {
+        let mut rtt = Rtt::default();
+        (0..50).for_each(|_| rtt.sample(600 * MS));
+        assert!(rtt.rto() >= 600 * MS, "{:?}", rtt.rto());
+        rtt.back_off();
+        assert!(rtt.rto() >= 600 * MS);
     }
 
     #[test]

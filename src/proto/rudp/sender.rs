@@ -7,7 +7,7 @@
 
 use super::congestion::{Congestion, Path};
 use super::rtt::Rtt;
-use crate::limits::{GSO_BYTES, GSO_SEGMENTS, MAX_ACK_DELAY};
+use crate::limits::{GSO_BYTES, GSO_SEGMENTS, MAX_ACK_DELAY, WINDOW_DATAGRAMS};
 use crate::time::Time;
 use crate::wire::datagram::{Ack, DATA_HEADER_BYTES, Header, finish_data};
 use std::collections::VecDeque;
@@ -37,6 +37,7 @@ pub struct Sender {
     flight_base: u64,
     largest_acked: Option<u64>,
     in_flight: u64,
+    progress_at: Time,
     since_request: u64,
     credit: u64,
     probes: u32,
@@ -91,20 +92,12 @@ struct Flight {
 }
 
 impl Sender {
-    /// For one session. Keeps at most `ring_bytes` (at least two datagrams) until acknowledged; the
-    /// memory is taken with the first number.
-    pub fn new(
-        header: Header,
-        path: Path,
-        datagram: usize,
-        ring_bytes: usize,
-        credit: u64,
-        rtt: Rtt,
-    ) -> Sender {
+    /// For one session. Numbers are taken once [`Sender::provide`] has given them a ring.
+    pub fn new(header: Header, path: Path, datagram: usize, credit: u64, rtt: Rtt) -> Sender {
         Sender {
             header,
             datagram,
-            capacity: (ring_bytes / datagram).clamp(2, crate::limits::WINDOW_DATAGRAMS as usize),
+            capacity: 0,
             ring: Vec::new(),
             slots: VecDeque::new(),
             base: 0,
@@ -116,6 +109,7 @@ impl Sender {
             flight_base: 0,
             largest_acked: None,
             in_flight: 0,
+            progress_at: Time::ZERO,
             since_request: 0,
             credit,
             probes: 0,
@@ -125,6 +119,29 @@ impl Sender {
             congestion: Congestion::new(path, datagram),
             stats: Stats::default(),
         }
+    }
+
+    /// Takes memory for what is not acknowledged: at most `bytes`, at least two datagrams.
+    pub fn provide(&mut self, bytes: usize) {
+        if self.capacity == 0 {
+            self.capacity = (bytes / self.datagram).clamp(2, WINDOW_DATAGRAMS as usize);
+            self.ring.resize(self.capacity * self.datagram, 0);
+        }
+    }
+
+    /// False until [`Sender::provide`] has been called.
+    pub fn is_provided(&self) -> bool {
+        self.capacity > 0
+    }
+
+    /// Bytes of memory held.
+    pub fn held_bytes(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// Since when something has been on its way without anything arriving.
+    pub fn stuck_since(&self) -> Option<Time> {
+        (self.in_flight > 0 || !self.lost.is_empty()).then_some(self.progress_at)
     }
 
     /// Bytes of numbers of `width` bytes each that [`Sender::push`] would take now.
@@ -139,9 +156,6 @@ impl Sender {
     /// Takes numbers of `width` bytes each, as they travel; returns how many bytes it took.
     pub fn push(&mut self, width: u8, bytes: &[u8]) -> usize {
         debug_assert!(!self.finished, "numbers behind the end of the shard");
-        if self.ring.is_empty() {
-            self.ring.resize(self.capacity * self.datagram, 0);
-        }
         let mut taken = 0;
         while taken < bytes.len() {
             if !self.open_slot(width) {
@@ -243,6 +257,7 @@ impl Sender {
         }
         self.detect_losses(now);
         if progress {
+            self.progress_at = now;
             self.rtt.progress();
             self.rto_at = None;
         }
@@ -357,6 +372,9 @@ impl Sender {
         let tx = self.flight_base + self.flight.len() as u64;
         self.flight.push_back(Flight { seq: Some(seq), at: now });
         let start = self.offset(seq);
+        if self.stuck_since().is_none() {
+            self.progress_at = now;
+        }
         let slot = &mut self.slots[(seq - self.base) as usize];
         slot.state = State::InFlight { tx };
         let datagram = &mut self.ring[start..start + slot.bytes];
@@ -483,7 +501,9 @@ mod tests {
     const CREDIT: u64 = 64 << 10;
 
     fn sender(ring: usize) -> Sender {
-        Sender::new(HEADER, Path::Loopback, 256, ring, CREDIT, Rtt::default())
+        let mut s = Sender::new(HEADER, Path::Loopback, 256, CREDIT, Rtt::default());
+        s.provide(ring);
+        s
     }
 
     /// Decodes all datagrams of a run: (seq, tx, whether an acknowledgement is asked for).
@@ -538,7 +558,8 @@ mod tests {
 
     #[test]
     fn credit_bounds_what_is_in_flight_but_never_stops_it() {
-        let mut s = Sender::new(HEADER, Path::Loopback, 256, 8192, 600, Rtt::default());
+        let mut s = Sender::new(HEADER, Path::Loopback, 256, 600, Rtt::default());
+        s.provide(8192);
         s.push(8, &[0; 8000]);
         assert_eq!(sent(&mut s, Time(1)).len(), 2);
         s.on_ack(Time(2), &Ack { next: 2, largest_tx: 1, credit: 0, delay_us: 0, bitmap: &[] });
