@@ -2,7 +2,8 @@
 //!
 //! What comes from outside (a file, a peer, a configuration) is checked against one of these before
 //! memory or work is spent on it. What is left out: time limits that a user may set, which are in
-//! `config::Deadlines` with these as defaults.
+//! `config::Deadlines` with these as defaults, and waits that only one module knows (connecting and
+//! closing in `io`, a file's time stamp in `numbers`), which are beside their use.
 
 use std::time::Duration;
 
@@ -30,9 +31,10 @@ pub const MAX_NAME_BYTES: usize = 16;
 
 // --- UDP datagrams ---
 
-/// Largest UDP payload that an Ethernet path carries whole: 1500 - 20 (IPv4) - 8 (UDP).
+/// Largest UDP payload that an Ethernet path carries whole over IPv4: 1500 - 20 (IPv4) - 8 (UDP). Over IPv6,
+/// whose header is 20 bytes longer, the default is that much less, rounded down to a multiple of 8.
 pub const NETWORK_DATAGRAM_BYTES: usize = 1472;
-/// The same on loopback: the largest multiple of 8 under IPv4's ceiling of 65,507.
+/// The same on loopback: the largest multiple of 8 under IPv4's ceiling of 65,507. Over IPv6 as above.
 pub const LOOPBACK_DATAGRAM_BYTES: usize = 65_504;
 /// Smallest datagram size that may be configured.
 pub const MIN_DATAGRAM_BYTES: usize = 256;
@@ -61,7 +63,7 @@ pub const MAX_BACKEND_JOBS: usize = 1024;
 pub const MAX_HALF_OPEN: usize = 1024;
 /// Most backends.
 pub const MAX_BACKENDS: usize = 256;
-/// Times that one shard is begun anew before its job is given up.
+/// Times that one shard is tried, the first included, before its job is given up.
 pub const MAX_ATTEMPTS: u32 = 16;
 /// Longest configuration or key file that is read.
 pub const MAX_CONFIG_BYTES: u64 = 64 << 10;
@@ -80,7 +82,8 @@ pub const MAX_RTO: Duration = Duration::from_millis(250);
 pub const MAX_ACK_DELAY: Duration = Duration::from_millis(1);
 /// A quiet backend is asked for a sign of life this often.
 pub const PING_INTERVAL: Duration = Duration::from_millis(250);
-/// A backend silent this long is dead (or cut off): its shard is begun anew.
+/// A backend silent this long is dead (or cut off): its shard is begun anew. A session in which AWS has
+/// yet to say a word is forgotten by its backend after as long.
 pub const BACKEND_SILENCE: Duration = Duration::from_millis(1500);
 /// A backend that hears nothing from AWS for this long forgets the job.
 pub const JOB_SILENCE: Duration = Duration::from_secs(5);
@@ -92,5 +95,6 @@ pub const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 pub const AWS_SILENCE: Duration = Duration::from_secs(10);
 /// Default of `deadlines.client_stall_s`: what a client may take over one frame.
 pub const CLIENT_STALL: Duration = Duration::from_secs(10);
-/// Default of `deadlines.restart_wait_s`: how long a job waits for a dead backend.
+/// Default of `deadlines.restart_wait_s`: how long a job waits for a dead backend, or for numbers to reach
+/// a living one.
 pub const RESTART_WAIT: Duration = Duration::from_secs(30);

@@ -1,4 +1,8 @@
-//! The real world: sockets, files, threads, the clock, signals. All of it is here and nowhere else.
+//! The real world: sockets, the screen and the log, threads, the clock, signals.
+//!
+//! The protocol's is all here. Elsewhere are only `numbers`, which opens the file of integers, counts its
+//! rows with threads, and waits by the system's clock until the file's time stamp is old enough; `config`,
+//! which opens its file and the key's and resolves names; and `rng`, which asks the system for a seed.
 //!
 //! [`roles`] puts a machine, its sockets and its numbers together; `run` drives any machine. What is
 //! left out: protocol decisions. The driver does what the machine says.

@@ -3,7 +3,12 @@
 //! Off loopback: NewReno as RFC 9002 (section 7 and appendix B) states it, since RFC 8085 asks UDP for
 //! congestion control. On loopback there is no router to overrun, only the receiver's socket buffer,
 //! and the receiver's credit bounds that: a loss there is no sign of congestion, so it does not slow
-//! the sender down. What is left out: pacing and ECN.
+//! the sender down.
+//!
+//! What is left out: pacing and ECN; growth is not withheld while the window is not full (7.8); a timeout
+//! alone is no loss event, and what it sends again is not counted later either, so that only what an
+//! acknowledgement shows as lost shrinks the window; persistent congestion is two timeouts in a row, not
+//! the duration of 7.6.
 
 use crate::time::Time;
 
