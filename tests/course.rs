@@ -102,6 +102,7 @@ fn sixty_four_clients_at_once_never_mix() {
             lines.push(oracle::backend_lines(name, function, &numbers[shard]));
         }
     }
+    assert!(cluster.aws.peak_memory() < 96 << 20, "AWS took {} bytes", cluster.aws.peak_memory());
     // Jobs take turns on a screen, but each line is whole and none is missing or too many.
     let sorted = |text: &str| {
         let mut lines: Vec<String> = text.lines().map(String::from).collect();

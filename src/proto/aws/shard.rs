@@ -9,6 +9,8 @@
 //!
 //! What is left out: where the numbers come from, and what the partial results add up to (`job`).
 
+mod words;
+
 use crate::event::{Record, job_name};
 use crate::limits::{BACKEND_SILENCE, LINGER, MAX_ATTEMPTS, PING_INTERVAL};
 use crate::proto::rudp::congestion::Path;
@@ -19,7 +21,7 @@ use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::Defect;
 use crate::wire::auth::{ENVELOPE_BYTES, Envelope};
-use crate::wire::datagram::{Body, Header, encode};
+use crate::wire::datagram::{Body, DATA_HEADER_BYTES, Header, encode};
 use ethnum::I256;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -128,11 +130,6 @@ impl Shard {
 
     fn count(&self) -> u64 {
         self.range.end - self.range.start
-    }
-
-    /// How the backend is called in sentences.
-    fn backend(&self) -> String {
-        format!("Backend-Server {} at {}", self.name, self.addr)
     }
 
     /// Begins an attempt: OPEN, until there is an answer.
@@ -260,27 +257,6 @@ impl Shard {
         }
     }
 
-    fn on_delivered(&mut self, now: Time) {
-        let Stage::Streaming { sender, .. } = &self.stage else { return };
-        let (stats, rtt) = (sender.stats(), sender.rtt());
-        let seconds = now.since(self.began).as_secs_f64();
-        let record = Record::ShardDelivered {
-            job: job_name(self.terms.job),
-            shard: self.name.clone(),
-            numbers: self.count(),
-            datagrams: stats.datagrams,
-            retransmissions: stats.retransmissions,
-            bytes: stats.bytes,
-            ms: seconds * 1e3,
-            mib_per_s: stats.bytes as f64 / f64::from(1 << 20) / seconds.max(1e-9),
-            srtt_us: rtt.smoothed().unwrap_or_default().as_secs_f64() * 1e6,
-            rto_us: rtt.rto().as_secs_f64() * 1e6,
-            window_bytes: sender.window(),
-        };
-        self.log(record);
-        self.told.push_back(Told::Delivered);
-    }
-
     fn on_result(&mut self, now: Time, session: u64, count: u64, value: I256) {
         let Stage::Streaming { sender, .. } = &self.stage else { return };
         if count != self.count() || !sender.is_finished() {
@@ -344,36 +320,6 @@ impl Shard {
         }
     }
 
-    /// It answers PINGs, which are small, but numbers do not arrive.
-    fn on_stuck(&mut self) {
-        let text = format!(
-            "{} answers, but no numbers get through to it: set `datagram_bytes` (now {}) to what the \
-             path carries",
-            self.backend(),
-            self.terms.datagram
-        );
-        self.told.push_back(Told::Failed(text));
-    }
-
-    fn on_waiting(&mut self, now: Time) {
-        let waited = now.since(self.waiting_since);
-        let help = format!("start it with `make server{}`", self.name);
-        if waited >= self.terms.restart_wait {
-            let text = format!(
-                "{} does not answer (waited {} s): {help}",
-                self.backend(),
-                waited.as_secs_f32()
-            );
-            self.told.push_back(Told::Failed(text));
-        } else if waited >= BACKEND_SILENCE && !self.told_waiting {
-            self.told_waiting = true;
-            let left = self.terms.restart_wait.saturating_sub(waited).as_secs_f32();
-            let text = format!("{} does not answer; waiting {left:.0} s more: {help}", self.backend());
-            self.log_wait("does not answer".to_owned());
-            self.told.push_back(Told::Waiting(text));
-        }
-    }
-
     /// When [`Shard::on_timeout`] is next wanted.
     pub fn next_timeout(&self) -> Option<Time> {
         match &self.stage {
@@ -404,10 +350,12 @@ impl Shard {
         matches!(&self.stage, Stage::Streaming { sender, .. } if !sender.is_provided())
     }
 
-    /// Gives it memory for numbers on their way: at most `bytes`.
+    /// Gives it memory for numbers on their way: at most `bytes`, and no more than all of them need.
     pub fn provide(&mut self, bytes: usize) {
+        let datagrams = self.count() / ((self.terms.datagram - DATA_HEADER_BYTES) as u64 / 8) + 2;
+        let all = usize::try_from(datagrams).unwrap_or(usize::MAX).saturating_mul(self.terms.datagram);
         if let Stage::Streaming { sender, .. } = &mut self.stage {
-            sender.provide(bytes);
+            sender.provide(bytes.min(all));
         }
     }
 
@@ -519,13 +467,5 @@ impl Shard {
             }
             _ => {}
         }
-    }
-
-    fn log_wait(&mut self, reason: String) {
-        self.log(Record::Wait { job: job_name(self.terms.job), on: self.backend(), reason });
-    }
-
-    fn log(&mut self, record: Record) {
-        self.told.push_back(Told::Record(record));
     }
 }

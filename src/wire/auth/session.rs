@@ -27,9 +27,9 @@ const HANDSHAKE_PLAIN_BYTES: usize = crate::wire::datagram::HEADER_BYTES + crate
 /// What an envelope holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// AWS's handshake message with OPEN in it. The nonce is the attempt.
+    /// AWS's handshake message with OPEN in it. The nonce tells apart a job's handshakes: shard and attempt.
     Handshake1 = 1,
-    /// The backend's, with ACCEPT in it. The nonce is the attempt.
+    /// The backend's, with ACCEPT in it, under the same nonce.
     Handshake2 = 2,
     /// Any other datagram, under the session's keys. The nonce counts up from 0 in each direction.
     Sealed = 3,
