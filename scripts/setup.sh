@@ -13,7 +13,12 @@ need() {
 }
 
 case ${1-} in
-build | test) need cc "gcc libc6-dev" ;;
+build) need cc "gcc libc6-dev" ;;
+test)
+    need cc "gcc libc6-dev"
+    need ip iproute2
+    need unshare util-linux
+    ;;
 terminals) need cc "gcc libc6-dev" && need tmux tmux ;;
 bench)
     need cc "gcc libc6-dev" && need datamash datamash && need mawk mawk

@@ -90,11 +90,6 @@ pub enum Record {
         bytes: u64,
         ms: f64,
     },
-    Stages {
-        count_ms: f64,
-        parse_cpu_ms: f64,
-        send_ms: f64,
-    },
 }
 
 /// How a job is called in logs.

@@ -59,7 +59,7 @@ pub const MAX_BACKEND_JOBS: usize = 1024;
 pub const MAX_BACKENDS: usize = 256;
 /// Times that one shard is begun anew before its job is given up.
 pub const MAX_ATTEMPTS: u32 = 16;
-/// Longest reason or configuration file that is read.
+/// Longest configuration or key file that is read.
 pub const MAX_CONFIG_BYTES: u64 = 64 << 10;
 
 // --- waiting ---

@@ -199,6 +199,24 @@ fn every_process_logs_json_lines_where_asked() {
 }
 
 #[test]
+fn a_progress_bar_is_shown_where_asked_on_a_terminal_only() {
+    let cluster = Cluster::new();
+    let numbers = oracle::random(3, 500_000);
+    let job = || {
+        let text = oracle::text(&numbers);
+        cluster.instance.client("sum", text).env("OFFLOAD_PROGRESS", "1")
+    };
+    let piped = job().run();
+    piped.expect_answer("sum", &numbers);
+    assert_eq!(piped.err, "");
+    let mut client = job().screens(Screens::Terminal).start();
+    client.wait_within(std::time::Duration::from_secs(20));
+    let shown = client.out.text();
+    assert!(shown.contains("/500,000 numbers"), "{shown:?}");
+    assert!(shown.contains("The client has received reduction SUM: "), "{shown:?}");
+}
+
+#[test]
 fn everything_is_bound_to_loopback_alone() {
     let cluster = Cluster::new();
     let ports = &cluster.instance.ports;

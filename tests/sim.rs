@@ -33,7 +33,7 @@ fn the_same_seed_gives_the_same_trace_and_another_gives_another() {
 
 #[test]
 fn seeds_reach_answers_errors_and_every_fate() {
-    let runs: Vec<_> = (0..200).map(|seed| run(seed, seed < 50)).collect();
+    let runs: Vec<_> = (0..200).map(|seed| run(seed, true)).collect();
     let (answers, errors) = runs.iter().fold((0, 0), |(a, e), r| (a + r.answers, e + r.errors));
     assert!(answers > 250 && errors > 20, "{answers} answers, {errors} errors");
     let text: String = runs.iter().map(|r| r.trace.as_str()).collect();

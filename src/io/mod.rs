@@ -1,6 +1,6 @@
 //! The real world: sockets, files, threads, the clock, signals. All of it is here and nowhere else.
 //!
-//! [`roles`] puts a machine, its sockets and its numbers together; [`run`] drives any machine. What is
+//! [`roles`] puts a machine, its sockets and its numbers together; `run` drives any machine. What is
 //! left out: protocol decisions. The driver does what the machine says.
 
 pub mod console;

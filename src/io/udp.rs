@@ -3,6 +3,7 @@
 //! Where the kernel lacks GSO or GRO, `quinn-udp` notices and datagrams go one by one. What is left out:
 //! reliability (`proto::rudp`). A datagram that the kernel will not take is lost like any other.
 
+use crate::limits::GSO_BYTES;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -41,8 +42,10 @@ impl Udp {
 
     /// Sends `bytes` as datagrams of `segment` bytes each, the last of which may be shorter.
     pub fn send(&self, destination: SocketAddr, bytes: &[u8], segment: usize) {
-        let per_call = segment.max(1) * self.state.max_gso_segments().max(1);
-        for contents in bytes.chunks(per_call) {
+        // Sealed datagrams are longer than the ring's: what was a full call before may be too much.
+        let per_call =
+            segment * (GSO_BYTES / segment.max(1)).clamp(1, self.state.max_gso_segments().max(1));
+        for contents in bytes.chunks(per_call.max(1)) {
             let segment_size = (contents.len() > segment).then_some(segment);
             let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
             let socket = || UdpSockRef::from(&self.socket);

@@ -188,7 +188,7 @@ impl Backend {
         }
         let header = Header { job: header.job, session: self.rng.u64().max(1) };
         let mut plain = Vec::new();
-        let accept = Body::Accept { attempt: open.attempt, credit: self.credit() };
+        let accept = Body::Accept { attempt: open.attempt, shard: open.shard, credit: self.credit() };
         encode(header, &accept, &mut plain);
         let (seal, accept) = answer(pending, plain);
         self.out.push_back(Out::Datagram { to: from, bytes: accept.clone() });

@@ -202,17 +202,17 @@ impl Observer for Checkers {
         }
         let from_aws = from == self.cast.aws;
         if let Some(sessions) = &mut self.sessions
-            && let Err((checker, what)) = sessions.sent(from_aws, bytes, fate)
+            && let Err((checker, what)) = sessions.sent(at, from_aws, bytes, fate)
         {
             self.fail(at, checker, what);
         }
     }
 
-    fn delivered(&mut self, _: Time, from: SocketAddr, to: NodeId, bytes: &[u8]) {
+    fn delivered(&mut self, at: Time, from: SocketAddr, to: NodeId, bytes: &[u8]) {
         self.politeness.delivered(to, from);
         if let Some(sessions) = &mut self.sessions {
             let backend = to.checked_sub(self.cast.backends).filter(|b| *b < self.backends.len());
-            sessions.delivered(to == self.cast.aws, bytes);
+            sessions.delivered(at, to == self.cast.aws, bytes);
             if let Some(backend) = backend {
                 self.backends[backend].delivered(bytes);
             }

@@ -178,7 +178,7 @@ impl Plan {
             restart_wait,
             client_stall,
             loopback: rng.chance(0.5),
-            spoofs: (0..spoofs).map(|_| between(rng, ms(0), ms(4000))).collect(),
+            spoofs: (0..spoofs).map(|_| moment(rng)).collect(),
         }
     }
 
@@ -228,10 +228,14 @@ fn weather(rng: &mut Rng, mild: bool, is_steady: bool, datagram: usize) -> Weath
     }
 }
 
-fn fault(rng: &mut Rng, mild: bool) -> Fault {
-    // Most jobs last less than a second: early moments are where it hurts.
+/// Most jobs last less than a second: early moments are where it hurts.
+fn moment(rng: &mut Rng) -> Duration {
     let latest = ms(if rng.chance(0.7) { 400 } else { 5000 });
-    let at = between(rng, ms(0), latest);
+    between(rng, ms(0), latest)
+}
+
+fn fault(rng: &mut Rng, mild: bool) -> Fault {
+    let at = moment(rng);
     let longest = ms(if rng.chance(0.5) { 1500 } else { 6000 });
     let length = between(rng, ms(5), longest);
     match rng.below(10) {

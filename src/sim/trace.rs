@@ -50,7 +50,10 @@ impl Trace {
         bytes: &[u8],
         fate: Option<Fate>,
     ) {
-        self.mix(u64::from(crc32c::crc32c(bytes)) << 8 | fate.map_or(255, |f| f as u64));
+        for word in bytes.chunks(8) {
+            self.mix(word.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)));
+        }
+        self.mix(fate.map_or(255, |f| f as u64));
         self.note(at, bytes.len() as u64, || match fate {
             Some(fate) => format!("{}  {}  {fate:?}", way(), describe(bytes)),
             None => format!("{}  {}", way(), describe(bytes)),

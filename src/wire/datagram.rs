@@ -46,7 +46,7 @@ pub enum Body<'a> {
     /// AWS: a shard of `count` numbers for reduction `function`; `attempt` counts its restarts.
     Open { attempt: u32, shard: u32, count: u64, function: String },
     /// Backend: go on, with at most `credit` bytes in flight. The header holds its session.
-    Accept { attempt: u32, credit: u64 },
+    Accept { attempt: u32, shard: u32, credit: u64 },
     /// AWS: numbers. `seq` names the content, `tx` this transmission of it.
     Data { width: u8, ack_requested: bool, seq: u64, tx: u64, numbers: &'a [u8] },
     /// Backend: what has arrived.
@@ -106,9 +106,9 @@ pub fn encode(header: Header, body: &Body<'_>, out: &mut Vec<u8>) {
             put_name(out, function);
             OPEN
         }
-        Body::Accept { attempt, credit } => {
+        Body::Accept { attempt, shard, credit } => {
             out.extend_from_slice(&attempt.to_le_bytes());
-            out.extend_from_slice(&[0; 4]);
+            out.extend_from_slice(&shard.to_le_bytes());
             out.extend_from_slice(&credit.to_le_bytes());
             ACCEPT
         }
@@ -211,7 +211,11 @@ fn decode_body(kind: u8, flags: u8, b: &[u8]) -> Result<Body<'_>, Defect> {
         }
         ACCEPT => {
             at_least(16, "ACCEPT")?;
-            Body::Accept { attempt: LE::read_u32(b), credit: LE::read_u64(&b[8..]) }
+            Body::Accept {
+                attempt: LE::read_u32(b),
+                shard: LE::read_u32(&b[4..]),
+                credit: LE::read_u64(&b[8..]),
+            }
         }
         DATA => {
             at_least(17, "DATA")?;
@@ -310,7 +314,7 @@ mod tests {
             let bitmap: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
             let ack = Ack { next: a, largest_tx: b, credit: a ^ b, delay_us: c, bitmap: &bitmap };
             round_trip(header, &Body::Open { attempt: c, shard: c ^ 1, count: a, function: "SOS".into() });
-            round_trip(header, &Body::Accept { attempt: c, credit: a });
+            round_trip(header, &Body::Accept { attempt: c, shard: c ^ 1, credit: a });
             round_trip(header, &Body::Ack(ack));
             round_trip(header, &Body::Ping { tx: a });
             let value = (I256::from(hi) << 128) | I256::from(lo);

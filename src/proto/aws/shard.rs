@@ -159,11 +159,7 @@ impl Shard {
     }
 
     fn restart(&mut self, now: Time, why: &str, rng: &mut Rng) {
-        self.log(Record::Wait {
-            job: job_name(self.terms.job),
-            on: self.backend(),
-            reason: format!("{why}; attempt {} begins", self.attempt + 1),
-        });
+        self.log_wait(format!("{why}; attempt {} begins", self.attempt + 1));
         self.attempt += 1;
         if self.attempt >= MAX_ATTEMPTS {
             let text =
@@ -186,8 +182,8 @@ impl Shard {
     /// Takes in what the backend says. Whatever does not fit the stage and session changes nothing.
     pub fn on_datagram(&mut self, now: Time, header: Header, body: &Body<'_>, rng: &mut Rng) {
         match (&mut self.stage, body) {
-            (Stage::Opening { .. }, Body::Accept { attempt, credit })
-                if *attempt == self.attempt && header.session != 0 =>
+            (Stage::Opening { .. }, Body::Accept { attempt, shard, credit })
+                if (*attempt, *shard) == (self.attempt, self.index) && header.session != 0 =>
             {
                 self.on_accept(now, header.session, *credit);
             }
@@ -360,11 +356,7 @@ impl Shard {
             self.told_waiting = true;
             let left = self.terms.restart_wait.saturating_sub(waited).as_secs_f32();
             let text = format!("{} does not answer; waiting {left:.0} s more: {help}", self.backend());
-            self.log(Record::Wait {
-                job: job_name(self.terms.job),
-                on: self.backend(),
-                reason: "does not answer".to_owned(),
-            });
+            self.log_wait("does not answer".to_owned());
             self.told.push_back(Told::Waiting(text));
         }
     }
@@ -493,6 +485,10 @@ impl Shard {
             }
             _ => {}
         }
+    }
+
+    fn log_wait(&mut self, reason: String) {
+        self.log(Record::Wait { job: job_name(self.terms.job), on: self.backend(), reason });
     }
 
     fn log(&mut self, record: Record) {

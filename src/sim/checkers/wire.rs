@@ -1,6 +1,6 @@
 //! The wire: how much may be in flight, how often things may be said again.
 
-use crate::limits::{MAX_BACKEND_JOBS, WINDOW_DATAGRAMS};
+use crate::limits::{MAX_BACKEND_JOBS, MAX_RTO, WINDOW_DATAGRAMS};
 use crate::sim::link::Fate;
 use crate::sim::plan::Plan;
 use crate::sim::world::NodeId;
@@ -78,6 +78,8 @@ struct Session {
     pending_bytes: u64,
     next: u64,
     lost: u64,
+    /// When the timer last began anew: numbers were sent, or acknowledged.
+    timer_at: Time,
 }
 
 impl Sessions {
@@ -93,6 +95,7 @@ impl Sessions {
 
     pub(super) fn sent(
         &mut self,
+        at: Time,
         from_aws: bool,
         bytes: &[u8],
         fate: Fate,
@@ -101,12 +104,17 @@ impl Sessions {
         let Ok((header, body)) = datagram::decode(bytes) else {
             return Err(("size", "a machine sends a datagram that is unsound".into()));
         };
-        let Body::Data { seq, .. } = body else { return Ok(()) };
+        let Body::Data { seq, .. } = body else {
+            let session = self.sessions.get(&(header.job, header.session));
+            let is_ping = matches!(body, Body::Ping { .. });
+            return session.filter(|_| is_ping).map_or(Ok(()), |session| session.check_timer(at));
+        };
         if !from_aws || bytes.len() as u64 > self.datagram_bytes {
             return Err(("size", format!("DATA of {} bytes", bytes.len())));
         }
         let s = self.sessions.entry((header.job, header.session)).or_default();
         s.lost += u64::from(fate.is_loss());
+        s.timer_at = at;
         if seq < s.next {
             self.repeats += 1;
             return Ok(());
@@ -130,7 +138,7 @@ impl Sessions {
         Ok(())
     }
 
-    pub(super) fn delivered(&mut self, to_aws: bool, bytes: &[u8]) {
+    pub(super) fn delivered(&mut self, at: Time, to_aws: bool, bytes: &[u8]) {
         let Ok((header, body)) = datagram::decode(bytes) else { return };
         match body {
             // A backend makes no more sessions than jobs and attempts; lies are not counted.
@@ -139,7 +147,7 @@ impl Sessions {
             }
             Body::Ack(ack) if to_aws => {
                 if let Some(s) = self.sessions.get_mut(&(header.job, header.session)) {
-                    s.on_ack(&ack);
+                    s.on_ack(at, &ack);
                 }
             }
             _ => {}
@@ -156,14 +164,28 @@ impl Sessions {
 }
 
 impl Session {
-    fn on_ack(&mut self, ack: &Ack<'_>) {
+    /// AWS pings whom it has not heard for a while. If numbers are unacknowledged, its timer must have
+    /// sent some of them again by then: it never waits longer than its bound.
+    fn check_timer(&self, at: Time) -> Result<(), (&'static str, String)> {
+        let idle = at.since(self.timer_at);
+        if self.pending.is_empty() || idle <= MAX_RTO + MAX_RTO / 4 {
+            return Ok(());
+        }
+        let n = self.pending.len();
+        Err(("timer", format!("{n} datagrams unacknowledged, none sent again for {idle:?}")))
+    }
+
+    fn on_ack(&mut self, at: Time, ack: &Ack<'_>) {
         if ack.next > self.next {
             return;
         }
         self.credit = ack.credit;
         let below: Vec<u64> = self.pending.range(..ack.next).map(|(&seq, _)| seq).collect();
         for seq in below.into_iter().chain(ack.selected()) {
-            self.pending_bytes -= self.pending.remove(&seq).unwrap_or(0);
+            if let Some(bytes) = self.pending.remove(&seq) {
+                self.pending_bytes -= bytes;
+                self.timer_at = at;
+            }
         }
     }
 }

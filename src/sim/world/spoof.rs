@@ -1,11 +1,12 @@
 //! Forged and repeated datagrams: noise, well-formed lies, and true ones again, late or elsewhere.
 //!
 //! The liar here may have seen any datagram but cannot invent a session's secret: what it makes up has
-//! a session of its own. What is left out: a man in the middle who changes what he sees and mends the
-//! checksum, against whom only a key helps.
+//! a session of its own. What is left out: who changes what he sees and mends the checksum, or takes an
+//! OPEN to a backend that it is not for and brings the refusal back, which ends the job.
 
 use super::{Happening, Observer, World};
 use crate::rng::Rng;
+use crate::wire::auth;
 use crate::wire::datagram::{self, Ack, Body, Header};
 
 impl<O: Observer> World<O> {
@@ -17,7 +18,7 @@ impl<O: Observer> World<O> {
         let mut pick = || self.rng.below(self.history.len() as u64) as usize;
         let (one, other) = (pick(), pick());
         let (from, to, seen) = self.history[one].clone();
-        let (from, to, bytes) = match self.rng.below(6) {
+        let (from, to, bytes) = match self.rng.below(7) {
             0 => (from, to, noise(&mut self.rng)),
             1 => (from, to, lie(None, &mut self.rng)),
             2 => {
@@ -25,12 +26,18 @@ impl<O: Observer> World<O> {
                 (from, to, lie(job, &mut self.rng))
             }
             // What somebody said, put into another's mouth; the sender's own words come back to it.
-            3 => (self.history[other].0, to, seen),
+            3 if !is_open(&seen) => (self.history[other].0, to, seen),
             4 => (to, from, seen),
+            5 if !is_open(&seen) => (from, self.history[other].1, seen),
             _ => (from, to, seen),
         };
         self.at(self.now, Happening::Datagram { from, to, bytes });
     }
+}
+
+fn is_open(bytes: &[u8]) -> bool {
+    let is_sealed = auth::peek(bytes).is_ok_and(|envelope| envelope.kind == auth::Kind::Handshake1);
+    is_sealed || matches!(datagram::decode(bytes), Ok((_, Body::Open { .. })))
 }
 
 fn noise(rng: &mut Rng) -> Vec<u8> {

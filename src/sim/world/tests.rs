@@ -221,7 +221,7 @@ impl Machine for Reader {
             }
             Input::Block(Ok(block)) => {
                 self.left -= block.count;
-                let conn = self.conn.expect("it was opened");
+                let Some(conn) = self.conn else { return };
                 self.outs.push_back(Output::Stream { conn, bytes: block.frames });
                 if self.left == 0 {
                     self.outs.push_back(Output::Close { conn });
