@@ -9,7 +9,7 @@
 mod udp;
 
 use offload::limits::{
-    self, LOOPBACK_DATAGRAM_BYTES, NETWORK_DATAGRAM_BYTES, PIECE_BYTES, SEND_RING_BYTES,
+    self, LOOPBACK_DATAGRAM_BYTES, LOOPBACK_RING_BYTES, NETWORK_DATAGRAM_BYTES, PIECE_BYTES,
 };
 use offload::proto::rudp::congestion::Path;
 use offload::proto::rudp::receiver::{Arrival, Receiver};
@@ -108,7 +108,7 @@ fn send(
     start: Instant,
 ) -> anyhow::Result<()> {
     let mut sender = Sender::new(HEADER, Path::Loopback, datagram, credit, Rtt::default());
-    sender.provide(SEND_RING_BYTES);
+    sender.provide(LOOPBACK_RING_BYTES);
     let (numbers, mut batch) = (vec![7; 64 << 10], Batch::new());
     loop {
         let now = Time::ZERO + start.elapsed();

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// A longer row cannot be an integer that anybody meant.
 pub const MAX_ROW_BYTES: usize = 4096;
 /// The file is read, parsed and sent in pieces of this size.
-pub const PIECE_BYTES: usize = 256 << 10;
+pub const PIECE_BYTES: usize = 512 << 10;
 
 // --- TCP frames ---
 
@@ -40,8 +40,11 @@ pub const LOOPBACK_DATAGRAM_BYTES: usize = 65_504;
 pub const MIN_DATAGRAM_BYTES: usize = 256;
 /// Most datagrams between the oldest unacknowledged one and the newest sent.
 pub const WINDOW_DATAGRAMS: u64 = 4096;
-/// Most bytes a sender keeps for retransmission, per shard.
-pub const SEND_RING_BYTES: usize = 1 << 20;
+/// Most bytes a sender keeps for retransmission, per shard, of a network's small datagrams: what is
+/// behind a lost one must have room until it has been sent again.
+pub const NETWORK_RING_BYTES: usize = 4 << 20;
+/// The same for loopback's large ones: hardly any is lost, and a ring that stays in the cache is faster.
+pub const LOOPBACK_RING_BYTES: usize = 1 << 20;
 /// Most bytes of all those together, in one AWS.
 pub const SEND_RINGS_BYTES: usize = 64 << 20;
 /// What a receiver asks of its socket's buffer; the kernel may give less.

@@ -10,7 +10,9 @@ use super::tcp::{Tcp, listen};
 use super::udp::Udp;
 use crate::config::{self, Config};
 use crate::event::Event;
-use crate::limits::{AWS_SILENCE, MAX_NAME_BYTES, SEND_RING_BYTES};
+use crate::limits::{
+    AWS_SILENCE, LOOPBACK_RING_BYTES, MAX_NAME_BYTES, NETWORK_DATAGRAM_BYTES, NETWORK_RING_BYTES,
+};
 use crate::numbers::{self, Source};
 use crate::proto::{aws, backend, client};
 use crate::reduction::Registry;
@@ -167,7 +169,11 @@ pub fn run_aws(config: &Config, reductions: Registry, sink: Sink<'_>) -> Result<
         client_stall: config.deadlines.client_stall,
         datagram_bytes: topology.datagram_bytes,
         loopback: topology.loopback,
-        ring_bytes: SEND_RING_BYTES,
+        ring_bytes: if topology.datagram_bytes > NETWORK_DATAGRAM_BYTES {
+            LOOPBACK_RING_BYTES
+        } else {
+            NETWORK_RING_BYTES
+        },
         key: config.key.as_ref().map(|key| *key.bytes()),
         reductions,
     };

@@ -46,7 +46,14 @@ impl<'scope> Feeder<'scope> {
             for first in pieces.clone().take(threads) {
                 let (sender, receiver) = sync_channel(AHEAD);
                 let (rows, pieces) = (rows.clone(), pieces.clone());
-                scope.spawn(move || read_pieces(source, &rows, pieces, first, threads, &sender));
+                let alone = pieces.len() == 1;
+                let read = move || read_pieces(source, &rows, pieces, first, threads, &sender);
+                // A block alone fits its queue: reading it here costs less than a thread.
+                if alone {
+                    read()
+                } else {
+                    drop(scope.spawn(read))
+                }
                 queues.push(receiver);
             }
             Active { queues, turn: 0, pieces_left: pieces.len() }

@@ -8,7 +8,7 @@
 use super::link::Weather;
 use super::pipe::Wire;
 use crate::limits::{
-    LOOPBACK_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES, NETWORK_DATAGRAM_BYTES, SEND_RING_BYTES,
+    LOOPBACK_DATAGRAM_BYTES, LOOPBACK_RING_BYTES, MIN_DATAGRAM_BYTES, NETWORK_DATAGRAM_BYTES,
 };
 use crate::reduction::Function;
 use crate::rng::Rng;
@@ -156,7 +156,7 @@ impl Plan {
         let ring_bytes = if rng.chance(0.7) {
             datagram_bytes * (2 + rng.below(15) as usize)
         } else {
-            SEND_RING_BYTES
+            LOOPBACK_RING_BYTES
         };
         let is_steady = rng.chance(0.3);
         let one = |rng: &mut Rng| weather(rng, mild, is_steady, datagram_bytes);
