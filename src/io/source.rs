@@ -22,7 +22,8 @@ pub struct Feeder<'a> {
     source: &'a dyn Source,
     start: Box<dyn Fn(Range<u64>) -> Active + 'a>,
     waiting: VecDeque<Range<u64>>,
-    active: Option<Active>,
+    /// The range that is being handed over, and the one behind it, whose first blocks are read meanwhile.
+    active: VecDeque<Active>,
 }
 
 /// A range that is being read.
@@ -58,7 +59,7 @@ impl<'scope> Feeder<'scope> {
             }
             Active { queues, turn: 0, pieces_left: pieces.len() }
         };
-        Feeder { source, start: Box::new(start), waiting: VecDeque::new(), active: None }
+        Feeder { source, start: Box::new(start), waiting: VecDeque::new(), active: VecDeque::new() }
     }
 
     /// Asks for a range, behind those asked for before.
@@ -69,12 +70,12 @@ impl<'scope> Feeder<'scope> {
 
     /// Whether there are numbers to be had.
     pub fn is_active(&self) -> bool {
-        self.active.is_some()
+        !self.active.is_empty()
     }
 
     /// The next block; waits for its thread.
     pub fn next(&mut self) -> Option<Result<Block, String>> {
-        let active = self.active.as_mut()?;
+        let active = self.active.front_mut()?;
         let queue = &active.queues[active.turn];
         let parsed = queue.recv().map_err(|_| "the thread that reads the numbers has died".to_owned());
         active.turn = (active.turn + 1) % active.queues.len();
@@ -88,17 +89,19 @@ impl<'scope> Feeder<'scope> {
         }
         if block.is_err() {
             self.waiting.clear();
-        }
-        if block.is_err() || active.pieces_left == 0 {
-            self.active = None;
+            self.active.clear();
+        } else if active.pieces_left == 0 {
+            self.active.pop_front();
             self.begin();
         }
         Some(block)
     }
 
     fn begin(&mut self) {
-        if self.active.is_none() {
-            self.active = self.waiting.pop_front().map(|rows| (self.start)(rows));
+        while self.active.len() < 2
+            && let Some(rows) = self.waiting.pop_front()
+        {
+            self.active.push_back((self.start)(rows));
         }
     }
 }
