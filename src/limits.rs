@@ -83,6 +83,8 @@ pub const MIN_RTO: Duration = Duration::from_millis(10);
 pub const MAX_RTO: Duration = Duration::from_millis(250);
 /// Longest that a receiver keeps an acknowledgement back.
 pub const MAX_ACK_DELAY: Duration = Duration::from_millis(1);
+/// The same where one is missing: soon, but once for all that are missing in one batch.
+pub const GAP_ACK_DELAY: Duration = Duration::from_micros(200);
 /// A quiet backend is asked for a sign of life this often.
 pub const PING_INTERVAL: Duration = Duration::from_millis(250);
 /// A backend silent this long is dead (or cut off): its shard is begun anew. A session in which AWS has

@@ -211,7 +211,11 @@ fn the_waits_in_the_table_are_those_of_limits() {
         ("retransmission timeout", MIN_RTO),
         ("the same, doubling", MAX_RTO),
         ("an acknowledgement is kept back", MAX_ACK_DELAY),
+        ("where one is missing", GAP_ACK_DELAY),
         ("AWS asks a quiet backend", PING_INTERVAL),
+        ("AWS tells the client (NOTICE)", BACKEND_SILENCE),
+        ("a backend forgets a half-open session", BACKEND_SILENCE),
+        ("a job waits as long", RESTART_WAIT),
         ("a backend is taken for dead", BACKEND_SILENCE),
         ("a job waits for a backend", RESTART_WAIT),
         ("AWS repeats DONE", LINGER),
@@ -223,8 +227,9 @@ fn the_waits_in_the_table_are_those_of_limits() {
     for (start, wait) in rows {
         let row = page.lines().find(|line| line.starts_with(&format!("| {start}")));
         let row = row.unwrap_or_else(|| panic!("PROTOCOL.md has no row \"{start}\""));
-        let (millis, seconds) = (wait.as_millis(), wait.as_secs_f64());
-        let as_said = [format!("| {millis} ms |"), format!("| {seconds} s |")];
+        let (micros, millis, seconds) = (wait.as_micros(), wait.as_millis(), wait.as_secs_f64());
+        let as_said =
+            [format!("| {micros} µs |"), format!("| {millis} ms |"), format!("| {seconds} s |")];
         assert!(as_said.iter().any(|said| row.ends_with(said)), "PROTOCOL.md: {row}\nis {wait:?}");
     }
 }

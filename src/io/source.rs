@@ -118,10 +118,10 @@ fn read_pieces(
     let (mut scratch, mut numbers) = (Vec::new(), Vec::new());
     for piece in pieces.clone().skip(first - pieces.start).step_by(step) {
         numbers.clear();
-        let parsed = source.read(piece, rows, &mut scratch, &mut numbers).and_then(|first| {
+        let parsed = source.read(piece, rows, &mut scratch, &mut numbers).map(|first| {
             let mut frames = Vec::with_capacity(numbers.len() * 8 + 1024);
             encode_data(first, &numbers, &mut frames);
-            Ok(Block { first, count: numbers.len() as u64, frames })
+            Block { first, count: numbers.len() as u64, frames }
         });
         let failed = parsed.is_err();
         if queue.send(parsed).is_err() || failed {

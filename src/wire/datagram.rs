@@ -81,14 +81,17 @@ pub struct Ack<'a> {
 }
 
 impl Ack<'_> {
+    /// The bitmap's words, each with the sequence number of its lowest bit.
+    pub fn words(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let words = self.bitmap.chunks_exact(8).map(LE::read_u64);
+        (0..).step_by(64).map_while(|offset| self.next.checked_add(offset)).zip(words)
+    }
+
     /// The sequence numbers at or above `next` that have arrived.
     pub fn selected(&self) -> impl Iterator<Item = u64> + '_ {
-        let next = self.next;
-        self.bitmap.chunks_exact(8).enumerate().flat_map(move |(i, word)| {
-            let word = LE::read_u64(word);
-            (0..64u64)
-                .filter(move |bit| word >> bit & 1 == 1)
-                .filter_map(move |bit| next.checked_add(i as u64 * 64 + bit))
+        self.words().flat_map(|(at, word)| {
+            let set = (0..64u64).filter(move |bit| word >> bit & 1 == 1);
+            set.filter_map(move |bit| at.checked_add(bit))
         })
     }
 }

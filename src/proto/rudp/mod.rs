@@ -9,7 +9,19 @@
 //! What is left out: order. A reduction is commutative, so a datagram is folded when it arrives and the
 //! receiver buffers nothing. Opening, closing and liveness belong to `proto::aws` and `proto::backend`.
 
+mod bits;
 pub mod congestion;
 pub mod receiver;
 pub mod rtt;
 pub mod sender;
+
+/// What a sender has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Datagrams sent, retransmissions included.
+    pub datagrams: u64,
+    /// Datagrams sent again.
+    pub retransmissions: u64,
+    /// Bytes sent, headers and retransmissions included.
+    pub bytes: u64,
+}

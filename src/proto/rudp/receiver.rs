@@ -3,9 +3,11 @@
 //! A ring of bits remembers the last `WINDOW_DATAGRAMS` sequence numbers, so the state has a fixed size
 //! whatever arrives. What is left out: the numbers themselves, which are folded on arrival.
 
-use crate::limits::{MAX_ACK_DELAY, WINDOW_DATAGRAMS};
+use super::bits::Bits;
+use crate::limits::{GAP_ACK_DELAY, MAX_ACK_DELAY, WINDOW_DATAGRAMS};
 use crate::time::Time;
 use crate::wire::datagram::Ack;
+use std::time::Duration;
 
 /// What an arrival is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +27,8 @@ pub struct Receiver {
     next: u64,
     /// One more than the highest that has arrived.
     end: u64,
-    /// Bit `seq % WINDOW_DATAGRAMS`, for `next <= seq < end`.
-    bits: Vec<u64>,
+    /// What has arrived, for `next <= seq < end`.
+    bits: Bits,
     largest_tx: u64,
     largest_at: Time,
     unacknowledged: u64,
@@ -40,7 +42,7 @@ impl Default for Receiver {
         Receiver {
             next: 0,
             end: 0,
-            bits: vec![0; (WINDOW_DATAGRAMS / 64) as usize],
+            bits: Bits::default(),
             largest_tx: 0,
             largest_at: Time::ZERO,
             unacknowledged: 0,
@@ -67,19 +69,21 @@ impl Receiver {
             return Arrival::Beyond;
         }
         self.on_transmission(now, tx);
-        if seq < self.next || (seq < self.end && self.bit(seq)) {
+        if seq < self.next || (seq < self.end && self.bits.get(seq)) {
             // The sender has missed an acknowledgement, or it is on its way.
             self.duplicates += 1;
-            self.ack_at = Some(now);
+            self.ack_by(now + if ack_requested { Duration::ZERO } else { GAP_ACK_DELAY });
             return Arrival::Duplicate;
         }
-        // Order says the most: a gap that opens or closes is told at once.
+        // Order says the most: a gap that opens or closes is told soon.
         let in_order = seq == self.end;
         self.insert(seq);
         self.unacknowledged += bytes as u64;
-        let now_due = ack_requested || !in_order || self.unacknowledged >= credit / 4;
-        let due = if now_due { now } else { now + MAX_ACK_DELAY };
-        self.ack_at = Some(self.ack_at.map_or(due, |at| at.min(due)));
+        self.ack_by(match () {
+            () if ack_requested || self.unacknowledged >= credit / 4 => now,
+            () if !in_order => now + GAP_ACK_DELAY,
+            () => now + MAX_ACK_DELAY,
+        });
         Arrival::New
     }
 
@@ -111,7 +115,7 @@ impl Receiver {
         self.bitmap.clear();
         let mut at = self.next;
         while at < self.end {
-            self.bitmap.extend_from_slice(&self.word(at).to_le_bytes());
+            self.bitmap.extend_from_slice(&self.bits.word(at, self.end).to_le_bytes());
             at += 64;
         }
         let delay = now.since(self.largest_at).as_micros();
@@ -124,6 +128,10 @@ impl Receiver {
         }
     }
 
+    fn ack_by(&mut self, due: Time) {
+        self.ack_at = Some(self.ack_at.map_or(due, |at| at.min(due)));
+    }
+
     fn on_transmission(&mut self, now: Time, tx: u64) {
         if tx >= self.largest_tx {
             self.largest_tx = tx;
@@ -131,31 +139,12 @@ impl Receiver {
         }
     }
 
-    fn bit(&self, seq: u64) -> bool {
-        let i = seq % WINDOW_DATAGRAMS;
-        self.bits[(i / 64) as usize] >> (i % 64) & 1 == 1
-    }
-
     fn insert(&mut self, seq: u64) {
-        let i = seq % WINDOW_DATAGRAMS;
-        self.bits[(i / 64) as usize] |= 1 << (i % 64);
+        self.bits.set(seq);
         self.end = self.end.max(seq + 1);
-        while self.next < self.end && self.bit(self.next) {
-            let i = self.next % WINDOW_DATAGRAMS;
-            self.bits[(i / 64) as usize] &= !(1 << (i % 64));
+        while self.next < self.end && self.bits.get(self.next) {
+            self.bits.clear(self.next);
             self.next += 1;
-        }
-    }
-
-    /// The 64 bits from sequence number `at` on; those at `end` and above are 0.
-    fn word(&self, at: u64) -> u64 {
-        let (i, shift) = ((at % WINDOW_DATAGRAMS / 64) as usize, at % 64);
-        let low = self.bits[i] >> shift;
-        let high = self.bits[(i + 1) % self.bits.len()];
-        let word = if shift == 0 { low } else { low | high << (64 - shift) };
-        match self.end - at {
-            left @ 0..64 => word & ((1 << left) - 1),
-            _ => word,
         }
     }
 }
@@ -180,7 +169,7 @@ mod tests {
         r.ack(Time::ZERO, CREDIT);
         assert_eq!(r.ack_at(), None);
         data(&mut r, 2);
-        assert_eq!(r.ack_at(), Some(Time::ZERO));
+        assert_eq!(r.ack_at(), Some(Time::ZERO + GAP_ACK_DELAY));
         r.ack(Time::ZERO, CREDIT);
         r.on_data(Time::ZERO, 3, 3, 100, true, CREDIT);
         assert_eq!(r.ack_at(), Some(Time::ZERO));

@@ -5,6 +5,8 @@
 //! only renews the header. Loss is seen by the order of sending (RFC 9002, 6.1) and, where nothing
 //! comes back, by the timeout of RFC 6298.
 
+use super::Stats;
+use super::bits::Bits;
 use super::congestion::{Congestion, Path};
 use super::rtt::Rtt;
 use crate::limits::{GSO_BYTES, GSO_SEGMENTS, MAX_ACK_DELAY, WINDOW_DATAGRAMS};
@@ -31,6 +33,8 @@ pub struct Sender {
     /// The last slot may still be filled.
     filling: bool,
     finished: bool,
+    /// Which of the slots are acknowledged, once more, for comparing many at a time.
+    acked: Bits,
     lost: VecDeque<u64>,
     /// Transmissions that are not settled, in order; the first is number `flight_base`.
     flight: VecDeque<Flight>,
@@ -46,17 +50,6 @@ pub struct Sender {
     rtt: Rtt,
     congestion: Congestion,
     stats: Stats,
-}
-
-/// What a sender has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Datagrams sent, retransmissions included.
-    pub datagrams: u64,
-    /// Datagrams sent again.
-    pub retransmissions: u64,
-    /// Bytes sent, headers and retransmissions included.
-    pub bytes: u64,
 }
 
 /// Datagrams that lie back to back, each of `segment` bytes but for the last, which may be shorter.
@@ -104,6 +97,7 @@ impl Sender {
             unsent: 0,
             filling: false,
             finished: false,
+            acked: Bits::default(),
             lost: VecDeque::new(),
             flight: VecDeque::new(),
             flight_base: 0,
@@ -201,7 +195,9 @@ impl Sender {
             self.lost.pop_front();
             self.probes = self.probes.saturating_sub(1);
             self.stats.retransmissions += 1;
-            let ask = self.probes == 0;
+            // The last for now; those before it close gaps, which the receiver tells of by itself.
+            let ask =
+                self.probes == 0 && (self.next_lost().is_none() || self.in_flight + bytes > window);
             self.transmit(now, seq, ask);
             return Some(Run {
                 start: self.offset(seq),
@@ -247,12 +243,21 @@ impl Sender {
         self.credit = ack.credit;
         self.measure(now, ack);
         let mut progress = false;
-        let unsent = self.unsent;
-        for seq in (self.base..ack.next).chain(ack.selected().take_while(|&seq| seq < unsent)) {
+        for seq in self.base..ack.next {
             progress |= self.on_acked(seq);
+        }
+        // Of what is selected, only what is new: most of it was in the last acknowledgement too.
+        let unsent = self.unsent;
+        for (at, word) in ack.words().take_while(|&(at, _)| at < unsent) {
+            let mut new = word & !self.acked.word(at, unsent);
+            while new != 0 {
+                progress |= self.on_acked(at + u64::from(new.trailing_zeros()));
+                new &= new - 1;
+            }
         }
         while self.slots.front().is_some_and(|slot| slot.state == State::Acked) {
             self.slots.pop_front();
+            self.acked.clear(self.base);
             self.base += 1;
         }
         self.detect_losses(now);
@@ -404,10 +409,12 @@ impl Sender {
 
     /// True when `seq` was not acknowledged before.
     fn on_acked(&mut self, seq: u64) -> bool {
-        let index = seq.checked_sub(self.base); // None: an old acknowledgement, overtaken by another
+        // None: an old acknowledgement, overtaken by another; or one of what was never sent.
+        let index = seq.checked_sub(self.base).filter(|_| seq < self.unsent);
         let Some(slot) = index.and_then(|i| self.slots.get_mut(i as usize)) else { return false };
         let bytes = slot.bytes as u64;
         let before = std::mem::replace(&mut slot.state, State::Acked);
+        self.acked.set(seq);
         match before {
             State::Acked | State::Unsent => return false,
             State::Lost => {}
