@@ -153,7 +153,7 @@ impl Plan {
         let mild = rng.chance(0.55);
         let k = 1 + rng.below(7) as usize;
         let datagram_bytes = datagram_bytes(rng);
-        let ring_bytes = if rng.chance(0.7) {
+        let ring_bytes = if rng.chance(0.5) {
             datagram_bytes * (2 + rng.below(15) as usize)
         } else {
             LOOPBACK_RING_BYTES
@@ -234,7 +234,7 @@ fn weather(rng: &mut Rng, mild: bool, is_steady: bool, datagram: usize) -> Weath
         delay,
         jitter: if is_steady { ms(0) } else { between(rng, ms(0), delay * 2) },
         bytes_per_s: if limited { 100_000 + rng.below(5_000_000) } else { 0 },
-        queue_bytes: datagram as u64 * 3 + rng.below(64_000),
+        queue_bytes: datagram as u64 * (2 + rng.below(8)),
     }
 }
 

@@ -40,6 +40,13 @@ pub(super) struct Terms {
     pub key: Option<[u8; 32]>,
 }
 
+impl Terms {
+    /// How long numbers may be on their way without any arriving: longer than a death goes unnoticed.
+    fn stuck_wait(&self) -> Duration {
+        self.restart_wait.max(2 * BACKEND_SILENCE)
+    }
+}
+
 /// What a shard tells its job.
 #[derive(Debug)]
 pub(super) enum Told {
@@ -299,8 +306,7 @@ impl Shard {
             }
             Stage::Streaming { sender, pinged, .. } => {
                 sender.on_timeout(now);
-                let stuck =
-                    sender.stuck_since().is_some_and(|at| now.since(at) >= self.terms.restart_wait);
+                let stuck = sender.stuck_since().is_some_and(|at| now >= at + self.terms.stuck_wait());
                 if now.since(self.heard) >= BACKEND_SILENCE {
                     self.restart(now, "fell silent", rng);
                 } else if stuck {
@@ -332,7 +338,7 @@ impl Shard {
             Stage::Streaming { sender, pinged, .. } => {
                 let ping = (*pinged).max(self.heard) + PING_INTERVAL;
                 let dead = self.heard + BACKEND_SILENCE;
-                let stuck = sender.stuck_since().map(|at| at + self.terms.restart_wait);
+                let stuck = sender.stuck_since().map(|at| at + self.terms.stuck_wait());
                 [sender.next_timeout(), stuck, Some(ping), Some(dead)].into_iter().flatten().min()
             }
             Stage::Closing { retry, until, .. } => Some(retry.at().min(*until)),
