@@ -12,7 +12,7 @@ use std::time::Duration;
 /// A longer row cannot be an integer that anybody meant.
 pub const MAX_ROW_BYTES: usize = 4096;
 /// The file is read, parsed and sent in pieces of this size.
-pub const PIECE_BYTES: usize = 512 << 10;
+pub const PIECE_BYTES: usize = 256 << 10;
 
 // --- TCP frames ---
 

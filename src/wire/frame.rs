@@ -134,11 +134,13 @@ pub fn encode_data(mut first: u64, numbers: &[i64], out: &mut Vec<u8>) {
 }
 
 fn narrow<const W: usize>(numbers: &[i64], out: &mut Vec<u8>, bytes: impl Fn(i64) -> [u8; W]) {
-    let start = out.len();
-    out.resize(start + numbers.len() * W, 0);
-    let (places, _) = out[start..].as_chunks_mut::<W>();
-    for (place, &n) in places.iter_mut().zip(numbers) {
-        *place = bytes(n);
+    // By way of a small buffer: growing `out` first would write all of it twice.
+    let mut buffer = [[0; W]; 256];
+    for chunk in numbers.chunks(buffer.len()) {
+        for (place, &n) in buffer.iter_mut().zip(chunk) {
+            *place = bytes(n);
+        }
+        out.extend_from_slice(buffer[..chunk.len()].as_flattened());
     }
 }
 
