@@ -76,6 +76,8 @@ pub const MAX_CONFIG_BYTES: u64 = 64 << 10;
 /// First retransmission timeout, before any round trip is measured. RFC 6298 says 1 s; RFC 9002
 /// 6.2.2 says 333 ms of round trip; a LAN is faster than either.
 pub const INITIAL_RTO: Duration = Duration::from_millis(100);
+/// A round trip on loopback, before any is measured.
+pub const LOOPBACK_RTT: Duration = Duration::from_millis(1);
 /// Least retransmission timeout. RFC 6298's 1 s is for the clocks of 1988; this is RFC 9002's
 /// granularity (1 ms) with room for a busy scheduler.
 pub const MIN_RTO: Duration = Duration::from_millis(10);

@@ -269,7 +269,9 @@ impl Backend {
             (&job.stage, body)
         {
             let since = *since;
-            job.rtt.sample(now.since(since));
+            if matches!(body, Body::Data { .. }) {
+                job.rtt.sample(now.since(since)); // a PING comes when AWS has waited long enough
+            }
             job.stage = Stage::Receiving;
         }
         match body {
@@ -283,7 +285,14 @@ impl Backend {
                     job.partial = job.reduction.map(job.partial, &self.numbers);
                 }
             }
-            Body::Ping { tx } => job.receiver.on_ping(now, *tx),
+            Body::Ping { tx } => {
+                job.receiver.on_ping(now, *tx);
+                if matches!(job.stage, Stage::Answering { .. }) {
+                    // AWS knows of no result yet.
+                    let result = job.result();
+                    self.out.push_back(Out::Datagram { to: job.aws, bytes: result });
+                }
+            }
             Body::Done if matches!(job.stage, Stage::Answering { .. }) => {
                 return self.on_done(header.job);
             }
@@ -323,7 +332,7 @@ impl Backend {
                 duplicates: job.receiver.duplicates(),
             })));
             job.stage = Stage::Answering { retry: Retry::new(now, job.rtt.clone()) };
-            let result = job.message(&Body::Result { count: job.count, value: job.partial });
+            let result = job.result();
             self.out.push_back(Out::Datagram { to: job.aws, bytes: result });
         }
         if job.receiver.ack_at().is_some_and(|at| at <= now) {
@@ -384,6 +393,10 @@ impl Job {
         self.seal.seal(plain)
     }
 
+    fn result(&mut self) -> Vec<u8> {
+        self.message(&Body::Result { count: self.count, value: self.partial })
+    }
+
     /// How long AWS may be silent.
     fn forgotten_at(&self) -> Time {
         match self.stage {
@@ -423,7 +436,7 @@ impl Machine for Backend {
             if let Stage::Answering { retry } = &mut job.stage
                 && retry.is_due(now)
             {
-                let result = job.message(&Body::Result { count: job.count, value: job.partial });
+                let result = job.result();
                 self.out.push_back(Out::Datagram { to: job.aws, bytes: result });
             }
             self.on_progress(now, id, credit);

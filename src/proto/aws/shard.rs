@@ -12,7 +12,7 @@
 mod words;
 
 use crate::event::{Record, job_name};
-use crate::limits::{BACKEND_SILENCE, LINGER, MAX_ATTEMPTS, PING_INTERVAL};
+use crate::limits::{BACKEND_SILENCE, LINGER, LOOPBACK_RTT, MAX_ATTEMPTS, PING_INTERVAL};
 use crate::proto::rudp::congestion::Path;
 use crate::proto::rudp::rtt::{Retry, Rtt};
 use crate::proto::rudp::sender::{Run, Sender};
@@ -40,13 +40,6 @@ pub(super) struct Terms {
     pub key: Option<[u8; 32]>,
 }
 
-impl Terms {
-    /// How long numbers may be on their way without any arriving: longer than a death goes unnoticed.
-    fn stuck_wait(&self) -> Duration {
-        self.restart_wait.max(2 * BACKEND_SILENCE)
-    }
-}
-
 /// What a shard tells its job.
 #[derive(Debug)]
 pub(super) enum Told {
@@ -64,9 +57,27 @@ pub(super) enum Told {
 
 #[derive(Debug)]
 enum Stage {
-    Opening { message: Vec<u8>, opener: Box<Opener>, retry: Retry, sent_at: Time, resent: bool },
-    Streaming { session: u64, sender: Box<Sender>, seal: Seal, pinged: Time },
-    Closing { session: u64, seal: Seal, retry: Retry, until: Time },
+    Opening {
+        message: Vec<u8>,
+        opener: Box<Opener>,
+        retry: Retry,
+        sent_at: Time,
+        resent: bool,
+    },
+    Streaming {
+        session: u64,
+        sender: Box<Sender>,
+        seal: Seal,
+        pinged: Time,
+        /// Once everything has arrived: when to ask for the result, should that be lost.
+        result: Option<Retry>,
+    },
+    Closing {
+        session: u64,
+        seal: Seal,
+        retry: Retry,
+        until: Time,
+    },
     Closed,
 }
 
@@ -156,7 +167,11 @@ impl Shard {
         self.outbox.push_back(message.clone());
         self.waiting_since = now;
         self.told_waiting = false;
-        let retry = Retry::new(now, Rtt::default());
+        let mut rtt = Rtt::default();
+        if terms.path == Path::Loopback {
+            rtt.sample(LOOPBACK_RTT);
+        }
+        let retry = Retry::new(now, rtt);
         self.stage =
             Stage::Opening { message, opener: Box::new(opener), retry, sent_at: now, resent: false };
     }
@@ -225,7 +240,8 @@ impl Shard {
         if empty {
             sender.finish();
         }
-        self.stage = Stage::Streaming { session, sender, seal, pinged: now };
+        let result = empty.then(|| Retry::new(now, sender.rtt().clone()));
+        self.stage = Stage::Streaming { session, sender, seal, pinged: now, result };
         self.heard = now;
         self.began = now;
         self.log(Record::ShardAccepted {
@@ -295,6 +311,7 @@ impl Shard {
 
     /// Takes in that time has passed.
     pub fn on_timeout(&mut self, now: Time, rng: &mut Rng) {
+        let stuck_wait = self.stuck_wait();
         match &mut self.stage {
             Stage::Opening { message, retry, resent, .. } => {
                 if retry.is_due(now) {
@@ -304,14 +321,15 @@ impl Shard {
                 }
                 self.on_waiting(now);
             }
-            Stage::Streaming { sender, pinged, .. } => {
+            Stage::Streaming { sender, pinged, result, .. } => {
                 sender.on_timeout(now);
-                let stuck = sender.stuck_since().is_some_and(|at| now >= at + self.terms.stuck_wait());
+                let ask = result.as_mut().is_some_and(|retry| retry.is_due(now));
+                let stuck = sender.stuck_since().is_some_and(|at| now >= at + stuck_wait);
                 if now.since(self.heard) >= BACKEND_SILENCE {
                     self.restart(now, "fell silent", rng);
                 } else if stuck {
                     self.on_stuck();
-                } else if now.since((*pinged).max(self.heard)) >= PING_INTERVAL {
+                } else if ask || now.since((*pinged).max(self.heard)) >= PING_INTERVAL {
                     self.ping(now);
                 }
             }
@@ -335,11 +353,13 @@ impl Shard {
                 let told = if self.told_waiting { end } else { end.min(notice) };
                 Some(retry.at().min(told))
             }
-            Stage::Streaming { sender, pinged, .. } => {
+            Stage::Streaming { sender, pinged, result, .. } => {
+                let result = result.as_ref().map(Retry::at);
                 let ping = (*pinged).max(self.heard) + PING_INTERVAL;
                 let dead = self.heard + BACKEND_SILENCE;
-                let stuck = sender.stuck_since().map(|at| at + self.terms.stuck_wait());
-                [sender.next_timeout(), stuck, Some(ping), Some(dead)].into_iter().flatten().min()
+                let stuck = sender.stuck_since().map(|at| at + self.stuck_wait());
+                let all = [sender.next_timeout(), result, stuck, Some(ping), Some(dead)];
+                all.into_iter().flatten().min()
             }
             Stage::Closing { retry, until, .. } => Some(retry.at().min(*until)),
             Stage::Closed => None,

@@ -5,8 +5,10 @@
 use super::{Shard, Stage, Told};
 use crate::event::{Record, job_name};
 use crate::limits::BACKEND_SILENCE;
+use crate::proto::rudp::rtt::Retry;
 use crate::proto::seal;
 use crate::time::Time;
+use std::time::Duration;
 
 impl Shard {
     /// How the backend is called in sentences.
@@ -15,13 +17,15 @@ impl Shard {
     }
 
     pub(super) fn on_delivered(&mut self, now: Time) {
-        let Stage::Streaming { sender, .. } = &self.stage else { return };
+        let numbers = self.count();
+        let Stage::Streaming { sender, result, .. } = &mut self.stage else { return };
+        *result = Some(Retry::new(now, sender.rtt().clone()));
         let (stats, rtt) = (sender.stats(), sender.rtt());
         let seconds = now.since(self.began).as_secs_f64();
         let record = Record::ShardDelivered {
             job: job_name(self.terms.job),
             shard: self.name.clone(),
-            numbers: self.count(),
+            numbers,
             datagrams: stats.datagrams,
             retransmissions: stats.retransmissions,
             bytes: stats.bytes,
@@ -33,6 +37,11 @@ impl Shard {
         };
         self.log(record);
         self.told.push_back(Told::Delivered);
+    }
+
+    /// How long numbers may be on their way without any arriving: longer than a death goes unnoticed.
+    pub(super) fn stuck_wait(&self) -> Duration {
+        self.terms.restart_wait.max(2 * BACKEND_SILENCE)
     }
 
     /// It answers PINGs, which are small, but numbers do not arrive.
