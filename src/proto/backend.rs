@@ -235,28 +235,10 @@ impl Backend {
         self.out.push_back(Out::Datagram { to, bytes });
     }
 
-    /// What belongs to a session. Of an unknown one, AWS is told that it is gone.
+    /// What belongs to a session.
     fn on_session(&mut self, now: Time, from: SocketAddr, header: Header, body: &Body<'_>) {
-        let known = self.jobs.get(&header.job).is_some_and(|job| job.header == header);
-        if !known {
-            let half_open = header.session == 0 && matches!(body, Body::Abort { .. });
-            let reply = match body {
-                Body::Data { .. } | Body::Ping { .. } => Body::Gone,
-                Body::Done => Body::Closed,
-                Body::Abort { .. } if half_open => {
-                    self.jobs.retain(|id, job| {
-                        *id != header.job || !matches!(job.stage, Stage::HalfOpen { .. })
-                    });
-                    return;
-                }
-                _ => return,
-            };
-            if self.settings.key.is_none() {
-                let mut bytes = Vec::new();
-                encode(header, &reply, &mut bytes);
-                self.out.push_back(Out::Datagram { to: from, bytes });
-            }
-            return;
+        if self.jobs.get(&header.job).is_none_or(|job| job.header != header) {
+            return self.on_unknown(from, header, body);
         }
         let credit = self.credit();
         if matches!(body, Body::Accept { .. } | Body::Ack(_) | Body::Result { .. } | Body::Closed) {
@@ -306,6 +288,26 @@ impl Backend {
             _ => {}
         }
         self.on_progress(now, header.job, credit);
+    }
+
+    /// What names no session here: AWS is told so, where it asks for an answer.
+    fn on_unknown(&mut self, from: SocketAddr, header: Header, body: &Body<'_>) {
+        let half_open = header.session == 0 && matches!(body, Body::Abort { .. });
+        let reply = match body {
+            Body::Data { .. } | Body::Ping { .. } => Body::Gone,
+            Body::Done => Body::Closed,
+            Body::Abort { .. } if half_open => {
+                self.jobs
+                    .retain(|id, job| *id != header.job || !matches!(job.stage, Stage::HalfOpen { .. }));
+                return;
+            }
+            _ => return,
+        };
+        if self.settings.key.is_none() {
+            let mut bytes = Vec::new();
+            encode(header, &reply, &mut bytes);
+            self.out.push_back(Out::Datagram { to: from, bytes });
+        }
     }
 
     /// Answers when all numbers are in; acknowledges when that is due.
