@@ -226,6 +226,7 @@ impl Source for Table {
             lines = &lines[..line_start(lines, wanted.end - wanted.start)];
         }
         let before = out.len();
+        out.reserve((wanted.end - wanted.start) as usize);
         // A row may be wrong because somebody is writing to the file, which is then the thing to say.
         self.parse(lines, wanted.start, out).or_else(|e| self.check().and(Err(e)))?;
         if (out.len() - before) as u64 != wanted.end - wanted.start {
