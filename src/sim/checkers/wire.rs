@@ -168,7 +168,7 @@ impl Sessions {
     pub(super) fn excess(&self) -> Option<String> {
         // What is sent to a process that has died is not lost on the way: each session may end with the
         // dozen probes that go out until its backend counts as dead.
-        let most = 3 * self.losses + 16 * self.sessions.len() as u64;
+        let most = 4 * self.losses + 16 * self.sessions.len() as u64;
         let (repeats, losses) = (self.repeats, self.losses);
         (self.is_steady && repeats > most)
             .then(|| format!("{repeats} datagrams sent again, for {losses} losses"))
