@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Stdio;
 use support::peer::{FakeAws, Heard, Peer};
 use support::process::closed_pipe;
@@ -149,16 +150,21 @@ fn what_people_mean_is_accepted() {
     }
 }
 
+/// A client of `sum` over `numbers` that has connected to an AWS played by the test, and its file.
+fn client_at_a_fake_aws(numbers: &[i64]) -> (Instance, Process, PathBuf, Peer) {
+    let instance = Instance::new();
+    let aws = FakeAws::bind(instance.ports.tcp);
+    let launch = instance.client("sum", oracle::text(numbers));
+    let path = launch.dir().join("nums.csv");
+    let client = launch.start();
+    (instance, client, path, aws.accept())
+}
+
 /// Plays AWS up to the moment when the client has told how many numbers there are; then `change`s the
 /// file, takes what the client sends, and answers as an AWS that has noticed nothing.
 fn change_before_sending(change: impl FnOnce(&mut File)) {
     let numbers = oracle::random(1, 30_000);
-    let instance = Instance::new();
-    let aws = FakeAws::bind(instance.ports.tcp);
-    let launch = instance.client("sum", oracle::text(&numbers));
-    let path = launch.dir().join("nums.csv");
-    let client = launch.start();
-    let mut peer = aws.accept();
+    let (_instance, client, path, mut peer) = client_at_a_fake_aws(&numbers);
     assert_eq!(peer.hear(), Heard::Frame(Frame::Hello { function: "SUM".into(), count: 30_000 }));
     change(&mut File::options().read(true).write(true).open(path).unwrap());
     peer.send(&Frame::Send { first: 0, end: 30_000 });
@@ -202,12 +208,7 @@ fn a_file_that_changes_before_it_is_sent_is_an_error() {
 fn a_file_that_changes_while_it_is_sent_is_an_error() {
     // More than sockets hold: the client waits in the middle of the file until we read on.
     let numbers = oracle::random(1, 3_000_000);
-    let instance = Instance::new();
-    let aws = FakeAws::bind(instance.ports.tcp);
-    let launch = instance.client("sum", oracle::text(&numbers));
-    let path = launch.dir().join("nums.csv");
-    let client = launch.start();
-    let mut peer = aws.accept();
+    let (_instance, client, path, mut peer) = client_at_a_fake_aws(&numbers);
     peer.hear();
     peer.send(&Frame::Send { first: 0, end: 3_000_000 });
     let Heard::Data { first: 0, numbers: heard } = peer.hear() else { panic!("no numbers") };

@@ -110,9 +110,13 @@ impl Backend {
 
     /// A job's part of the socket's buffer, at least two datagrams of a network.
     fn credit(&self) -> u64 {
-        let speaking = self.jobs.len() - self.half_open().count();
-        let part = self.settings.credit_bytes / speaking.max(1) as u64;
+        let part = self.settings.credit_bytes / self.speaking().max(1) as u64;
         part.max(2 * NETWORK_DATAGRAM_BYTES as u64)
+    }
+
+    /// How many jobs have a session in which AWS speaks.
+    fn speaking(&self) -> usize {
+        self.jobs.len() - self.half_open().count()
     }
 
     /// The jobs in whose session AWS has yet to say a word.
@@ -193,13 +197,12 @@ impl Backend {
             let reason = format!("it knows no reduction {}, only {known}", open.function);
             return self.refuse(from, header.job, reason, pending);
         };
-        let half_open = self.half_open().count();
-        if half_open >= MAX_HALF_OPEN
+        if self.half_open().count() >= MAX_HALF_OPEN
             && let Some((oldest, _)) = self.half_open().min_by_key(|&(_, since)| since)
         {
             self.jobs.remove(&oldest);
         }
-        if self.jobs.len() - half_open.min(self.jobs.len()) >= MAX_BACKEND_JOBS {
+        if self.speaking() >= MAX_BACKEND_JOBS {
             let reason = format!("it is busy with {MAX_BACKEND_JOBS} jobs");
             return self.refuse(from, header.job, reason, pending);
         }

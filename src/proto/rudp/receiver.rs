@@ -79,11 +79,14 @@ impl Receiver {
         let in_order = seq == self.end;
         self.insert(seq);
         self.unacknowledged += bytes as u64;
-        self.ack_by(match () {
-            () if ack_requested || self.unacknowledged >= credit / 4 => now,
-            () if !in_order => now + GAP_ACK_DELAY,
-            () => now + MAX_ACK_DELAY,
-        });
+        let delay = if ack_requested || self.unacknowledged >= credit / 4 {
+            Duration::ZERO
+        } else if in_order {
+            MAX_ACK_DELAY
+        } else {
+            GAP_ACK_DELAY
+        };
+        self.ack_by(now + delay);
         Arrival::New
     }
 

@@ -186,7 +186,7 @@ impl Sender {
 
     /// The next run of datagrams to send now; [`Sender::bytes`] lends them.
     pub fn poll_transmit(&mut self, now: Time) -> Option<Run> {
-        let window = self.credit.min(self.congestion.window());
+        let window = self.window();
         if let Some(seq) = self.next_lost() {
             let bytes = self.slots[(seq - self.base) as usize].bytes as u64;
             if self.probes == 0 && self.in_flight > 0 && self.in_flight + bytes > window {
@@ -207,6 +207,9 @@ impl Sender {
         }
         let first = self.unsent;
         let run = self.unsent_run(window);
+        if run == 0 {
+            return None;
+        }
         for seq in first..first + run {
             let last = seq + 1 == first + run;
             let bytes = self.slots[(seq - self.base) as usize].bytes as u64;
@@ -217,8 +220,7 @@ impl Sender {
             self.unsent += 1;
             self.transmit(now, seq, ask);
         }
-        let last = first.checked_add(run)?.checked_sub(1).filter(|_| run > 0)?;
-        let start = self.offset(first);
+        let (last, start) = (first + run - 1, self.offset(first));
         let bytes = (run as usize - 1) * self.datagram + self.slots[(last - self.base) as usize].bytes;
         Some(Run { start, bytes, segment: self.datagram })
     }
