@@ -20,8 +20,6 @@ type Parsed = Result<Block, Error>;
 /// Serves ranges of a source, one after the other.
 pub struct Feeder<'scope> {
     source: &'scope dyn Source,
-    start: Box<dyn Fn(usize) -> Worker + 'scope>,
-    threads: usize,
     workers: Vec<Worker>,
     ranges: VecDeque<Active>,
     own: Reader,
@@ -42,29 +40,32 @@ struct Active {
 }
 
 impl<'scope> Feeder<'scope> {
-    /// Reads `source` by at most `threads` threads of `scope`.
+    /// Starts at most `threads` threads in `scope`, as many as `source` has pieces: they are there when
+    /// AWS asks.
     pub fn new<'env>(
         scope: &'scope Scope<'scope, 'env>,
         source: &'env dyn Source,
         threads: usize,
     ) -> Feeder<'scope> {
-        let start = move |first| {
+        // A piece alone is read when its turn comes, by `next`: that costs less than a thread.
+        let threads = match source.pieces(&(0..source.rows())).len() {
+            0 | 1 => 0,
+            pieces => threads.min(pieces),
+        };
+        let start = |first| {
             let (ranges, asked) = channel::<Range<u64>>();
             let (queue, parsed) = sync_channel(AHEAD);
             scope.spawn(move || work(source, &asked, first, threads, &queue));
             Worker { ranges, parsed }
         };
-        let (workers, ranges) = (Vec::new(), VecDeque::new());
-        Feeder { source, start: Box::new(start), threads, workers, ranges, own: Reader::default() }
+        let workers = (0..threads).map(start).collect();
+        Feeder { source, workers, ranges: VecDeque::new(), own: Reader::default() }
     }
 
     /// Asks for a range, behind those asked for before.
     pub fn request(&mut self, rows: Range<u64>) {
         let pieces = self.source.pieces(&rows);
-        // A piece alone is read when its turn comes, here: that costs less than a thread.
         if pieces.len() > 1 {
-            let started = self.workers.len();
-            self.workers.extend((started..self.threads).map(&self.start));
             for worker in &self.workers {
                 // One that has died is noticed where its block is missing.
                 let _ = worker.ranges.send(rows.clone());
@@ -84,7 +85,7 @@ impl<'scope> Feeder<'scope> {
         let parsed = if active.pieces.len() == 1 {
             Ok(self.own.read(self.source, active.pieces.start, &active.rows))
         } else {
-            self.workers[active.done % self.threads].parsed.recv()
+            self.workers[active.done % self.workers.len()].parsed.recv()
         };
         active.done += 1;
         let parsed = parsed.map_err(|_| "the thread that reads the numbers has died".to_owned());
