@@ -7,6 +7,7 @@
 //!
 //! It sees processes, sockets and screens only: the project's own suite is one more submission to it.
 
+pub mod agent;
 pub mod cases;
 pub mod handin;
 pub mod intake;
@@ -15,5 +16,6 @@ pub mod model;
 pub mod policy;
 pub mod repair;
 pub mod report;
+pub mod sandbox;
 pub mod score;
 pub mod screens;
