@@ -219,8 +219,12 @@ impl Agent {
     }
 
     fn boot(&mut self, patience: Duration) -> io::Result<Boot> {
-        let mut boot =
-            Boot { screens: BTreeMap::new(), exits: BTreeMap::new(), by_hand: Vec::new(), bound: Vec::new() };
+        let mut boot = Boot {
+            screens: BTreeMap::new(),
+            exits: BTreeMap::new(),
+            by_hand: Vec::new(),
+            bound: Vec::new(),
+        };
         for process in Process::SERVERS {
             if self.terminals.get_mut(&process).is_some_and(|t| t.exit() == Exit::Running) {
                 continue;
@@ -335,8 +339,10 @@ impl Agent {
     fn await_servers(&mut self, client: &Terminal, lines: &BTreeMap<Process, usize>, until: Instant) {
         loop {
             self.hold_bounds();
-            let idle = self.terminals.values().map(Terminal::idle).min().unwrap_or(QUIET).min(client.idle());
-            let complete = self.terminals.iter().all(|(p, t)| t.lines() >= lines.get(p).copied().unwrap_or(0));
+            let idle =
+                self.terminals.values().map(Terminal::idle).min().unwrap_or(QUIET).min(client.idle());
+            let complete =
+                self.terminals.iter().all(|(p, t)| t.lines() >= lines.get(p).copied().unwrap_or(0));
             let all_dead = self.terminals.values_mut().all(|t| t.exit() != Exit::Running);
             let enough = if complete || all_dead { SETTLED } else { QUIET };
             if idle >= enough || Instant::now() >= until {

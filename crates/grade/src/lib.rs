@@ -9,6 +9,8 @@
 
 pub mod agent;
 pub mod cases;
+pub mod class;
+pub mod exam;
 pub mod handin;
 pub mod intake;
 pub mod limits;

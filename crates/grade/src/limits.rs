@@ -54,3 +54,37 @@ pub const BUDGET: Duration = Duration::from_secs(120);
 pub const HANGS: usize = 8;
 /// How often a submission may bring its own sandbox down.
 pub const DEATHS: usize = 3;
+/// Most files that a TA may add to the inputs: each costs a run of every function and repeat.
+pub const CASES: usize = 50;
+/// Most bytes of one such file.
+pub const CASE_BYTES: u64 = 2 << 20;
+/// Most rows of one such file.
+pub const CASE_ROWS: usize = 90_000;
+/// Most characters of an input's name.
+pub const CASE_NAME_CHARS: usize = 40;
+/// Most lines of the compiler's output that a report shows: as many of its end as of its start.
+pub const REPORT_BUILD_LINES: usize = 200;
+/// Most names of handed-in files that a report lists.
+pub const REPORT_FILES: usize = 200;
+/// Most characters of a test's output in Gradescope's results.
+pub const GRADESCOPE_OUTPUT_CHARS: usize = 20_000;
+/// Most bytes of a policy file.
+pub const POLICY_BYTES: u64 = 64 << 10;
+/// Most points that a key of a policy may say.
+pub const POLICY_POINTS: f64 = 1000.0;
+/// Most remarks of one kind.
+pub const REMARKS: usize = 8;
+/// Most runs that are shown because a loss cites them.
+pub const SHOWN_RUNS: usize = 8;
+/// Most bytes that an archive's stream may have: its files, and headers and padding between them.
+pub const STREAM_BYTES: u64 = UNPACKED_BYTES + ENTRIES as u64 * 4096;
+/// Most bytes of a record that only describes the next entry of an archive.
+pub const EXTENSION_BYTES: u64 = 64 << 10;
+/// Most bytes of one name in a path: what Linux allows.
+pub const NAME_BYTES: usize = 255;
+/// Most symbolic links of a submission: each is followed on paper before any is made.
+pub const LINKS: usize = 100;
+/// Most links on the way to where a link leads: as many as Linux follows.
+pub const LINK_HOPS: usize = 40;
+/// Most characters of a submission's own words that a message repeats.
+pub const QUOTED_CHARS: usize = 120;

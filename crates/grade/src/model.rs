@@ -66,7 +66,8 @@ impl Process {
     pub const ALL: [Process; 5] =
         [Process::ServerA, Process::ServerB, Process::ServerC, Process::Aws, Process::Client];
     /// Those that are started once.
-    pub const SERVERS: [Process; 4] = [Process::ServerA, Process::ServerB, Process::ServerC, Process::Aws];
+    pub const SERVERS: [Process; 4] =
+        [Process::ServerA, Process::ServerB, Process::ServerC, Process::Aws];
     /// The backends.
     pub const BACKENDS: [Process; 3] = [Process::ServerA, Process::ServerB, Process::ServerC];
 
@@ -304,31 +305,31 @@ impl Kind {
 pub enum Sentence {
     /// Tables 4 to 6: "The Server A is up and running ..."
     BackendUp,
-    /// "The Server A has received <count> numbers"
+    /// `The Server A has received <count> numbers`
     BackendReceived,
-    /// "The Server A has successfully finished the reduction ..."
+    /// `The Server A has successfully finished the reduction ...`
     BackendFinished,
-    /// "The Server A has successfully finished sending ..."
+    /// `The Server A has successfully finished sending ...`
     BackendSent,
     /// Table 7: "The AWS is up and running."
     AwsUp,
-    /// "The AWS has received <count> numbers from the client ..."
+    /// `The AWS has received <count> numbers from the client ...`
     AwsReceived,
-    /// "The AWS sent <count> numbers to Backend-Server <i>"
+    /// `The AWS sent <count> numbers to Backend-Server <i>`
     AwsSent,
-    /// "The AWS received reduction result of ..."
+    /// `The AWS received reduction result of ...`
     AwsResult,
-    /// "The AWS has successfully finished the reduction ..."
+    /// `The AWS has successfully finished the reduction ...`
     AwsFinished,
-    /// "The AWS has successfully finished sending ..."
+    /// `The AWS has successfully finished sending ...`
     AwsAnswered,
     /// Table 8: "The client is up and running."
     ClientUp,
-    /// "The client has sent the reduction type ..."
+    /// `The client has sent the reduction type ...`
     ClientSentType,
-    /// "The client has sent <count> numbers to AWS"
+    /// `The client has sent <count> numbers to AWS`
     ClientSentNumbers,
-    /// "The client has received reduction ..."
+    /// `The client has received reduction ...`
     ClientReceived,
     /// None of them.
     Other,

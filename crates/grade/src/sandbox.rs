@@ -74,7 +74,8 @@ impl Isolation {
     pub fn sentence(&self) -> String {
         match self {
             Isolation::Namespaces => {
-                "shut in: own network, processes, files and user; nothing of the host can be changed".to_owned()
+                "shut in: own network, processes, files and user; nothing of the host can be changed"
+                    .to_owned()
             }
             Isolation::Bare(why) => format!(
                 "NOT shut in ({why}): programs ran on the host's loopback as an unprivileged user, one \
@@ -187,7 +188,9 @@ impl Ground {
         let mut command = bubblewrap();
         let etc = self.folder.path().join("etc");
         command.args(["--ro-bind", "/usr", "/usr"]);
-        for (name, target) in [("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")] {
+        for (name, target) in
+            [("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")]
+        {
             command.args(["--symlink", target, &format!("/{name}")]);
         }
         command.args(["--proc", "/proc", "--dev", "/dev"]);

@@ -23,7 +23,8 @@ fn empty(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let path = entry.path();
-        let _stays = if entry.file_type()?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        let _stays =
+            if entry.file_type()?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     }
     Ok(())
 }
@@ -60,7 +61,8 @@ pub fn stand_ins(work: &Path, folder: &Path) -> io::Result<Vec<String>> {
         let flag = format!("-l{name}");
         makefile.split_whitespace().any(|word| word == flag)
     };
-    let names: Vec<String> = SUN_LIBRARIES.iter().filter(wanted).map(|name| (*name).to_owned()).collect();
+    let names: Vec<String> =
+        SUN_LIBRARIES.iter().filter(wanted).map(|name| (*name).to_owned()).collect();
     for name in &names {
         // The linker looks here last: a real library of that name wins.
         fs::write(folder.join(format!("lib{name}.a")), EMPTY_ARCHIVE)?;
@@ -124,7 +126,8 @@ pub fn resident_bytes(of: impl Fn(Pid) -> bool) -> u64 {
     let resident = |pid: Pid| -> Option<u64> {
         let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
         let mut words = statm.split_whitespace();
-        let (resident, shared) = (words.nth(1)?.parse::<u64>().ok()?, words.next()?.parse::<u64>().ok()?);
+        let (resident, shared) =
+            (words.nth(1)?.parse::<u64>().ok()?, words.next()?.parse::<u64>().ok()?);
         Some(resident.saturating_sub(shared) * PAGE_BYTES)
     };
     processes().filter(|pid| of(*pid)).filter_map(resident).sum()

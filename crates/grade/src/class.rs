@@ -1,0 +1,195 @@
+//! A whole class: several submissions at a time, each grade kept as soon as it is there.
+//!
+//! A grade is kept beside a key of all that it depends on: the submission's content and what the TA asked
+//! for. So a class that was interrupted goes on where it stopped, and one whose inputs have changed is
+//! graded anew.
+
+use crate::exam::{self, Opened, Options};
+use crate::model::Grade;
+use crate::report;
+use crate::sandbox::{Ground, Isolation};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+/// Why a class is not graded whole.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// One submission could not be graded, by the grader's own fault.
+    #[error(transparent)]
+    Exam(#[from] exam::Error),
+    /// The reports cannot be written.
+    #[error("{path}: {source}")]
+    Write {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What happens to one submission.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// It is being graded; the sentence says what runs now.
+    Now(&'a str),
+    /// Its grade is there.
+    Done {
+        /// The grade.
+        grade: &'a Grade,
+        /// It was kept from an earlier time.
+        kept: bool,
+    },
+}
+
+/// Hears of the submission with this index.
+pub type Tell<'a> = &'a (dyn Fn(usize, Event<'_>) + Sync);
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    key: String,
+    grade: Grade,
+}
+
+/// Grades `paths`, `jobs` at a time, and writes a page and the data of each below `out`, and pages of the
+/// class where there are several.
+///
+/// # Errors
+/// At the first submission that cannot be graded, or report that cannot be written; what is done by then is
+/// kept.
+pub fn run(
+    paths: &[PathBuf],
+    ground: &Ground,
+    options: &Options,
+    out: &Path,
+    jobs: usize,
+    tell: Tell<'_>,
+) -> Result<Vec<Grade>, Error> {
+    let jobs = match ground.isolation() {
+        Isolation::Namespaces => jobs.clamp(1, paths.len().max(1)),
+        // They would have the same ports.
+        Isolation::Bare(_) => 1,
+    };
+    let names = folders(paths);
+    let grades: Vec<Mutex<Option<Grade>>> = paths.iter().map(|_| Mutex::new(None)).collect();
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let work = || -> Result<(), Error> {
+        while !failed.load(Ordering::Relaxed) {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let (Some(path), Some(place)) = (paths.get(index), grades.get(index)) else { break };
+            let folder = out.join(&names[index]);
+            let graded = one(path, &folder, ground, options, &|event| tell(index, event));
+            let grade = graded.inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(grade);
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..jobs).map(|_| scope.spawn(work)).collect();
+        let mut outcome = work();
+        for other in others {
+            outcome = outcome.and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        outcome
+    })?;
+    let grades =
+        grades.into_iter().filter_map(|g| g.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let grades: Vec<Grade> = grades.collect();
+    if paths.len() > 1 {
+        write(&out.join("index.html"), &report::class_page(&grades))?;
+    }
+    write(&out.join("grades.csv"), &report::csv(&grades))?;
+    Ok(grades)
+}
+
+/// A folder for each submission: its name, which another may have too.
+fn folders(paths: &[PathBuf]) -> Vec<String> {
+    let mut taken = BTreeSet::new();
+    let mut folder = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let name = match name.as_str() {
+            "" | "." | ".." | "/" => "submission".to_owned(),
+            _ => name,
+        };
+        let mut free = name.clone();
+        for n in 2.. {
+            if taken.insert(free.clone()) {
+                break;
+            }
+            free = format!("{name}-{n}");
+        }
+        free
+    };
+    paths.iter().map(&mut folder).collect()
+}
+
+fn one(
+    path: &Path,
+    folder: &Path,
+    ground: &Ground,
+    options: &Options,
+    tell: &dyn Fn(Event<'_>),
+) -> Result<Grade, Error> {
+    tell(Event::Now("unpacking"));
+    let opened = Opened::new(path, ground)?;
+    let key = key(&opened, options);
+    let file = folder.join("grade.json");
+    if let Some(grade) = kept(&file, &key) {
+        tell(Event::Done { grade: &grade, kept: true });
+        return Ok(grade);
+    }
+    let mut grade = exam::grade(&opened, ground, options, &|now| tell(Event::Now(now)))?;
+    // The name of the folder tells two of the same name apart.
+    grade.name = folder.file_name().map_or(grade.name, |name| name.to_string_lossy().into_owned());
+    write(&folder.join("index.html"), &report::page(&grade))?;
+    let kept = Kept { key, grade };
+    let text = serde_json::to_string_pretty(&kept).map_err(io::Error::from);
+    write(&file, &text.map_err(|source| Error::Write { path: file.clone(), source })?)?;
+    tell(Event::Done { grade: &kept.grade, kept: false });
+    Ok(kept.grade)
+}
+
+/// All that a grade depends on, in short.
+fn key(opened: &Opened, options: &Options) -> String {
+    let all = format!("{} {} {options:?}", env!("CARGO_PKG_VERSION"), opened.fingerprint());
+    Sha256::digest(all).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn kept(file: &Path, key: &str) -> Option<Grade> {
+    let kept: Kept = serde_json::from_str(&fs::read_to_string(file).ok()?).ok()?;
+    (kept.key == key).then_some(kept.grade)
+}
+
+/// Writes a file whole or not at all.
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let written = fs::create_dir_all(folder).and_then(|()| {
+        let mut file = tempfile::Builder::new().permissions(open_file()).tempfile_in(folder)?;
+        io::Write::write_all(&mut file, text.as_bytes())?;
+        file.persist(path).map_err(|e| e.error)?;
+        Ok(())
+    });
+    written.map_err(|source| Error::Write { path: path.to_owned(), source })
+}
+
+/// As the user's mask allows.
+fn open_file() -> fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o666)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_of_the_same_name_have_two_folders() {
+        let paths = ["a/x.tar.gz", "b/x.tar.gz", "x.tar.gz-2", "/"].map(PathBuf::from);
+        assert_eq!(folders(&paths), ["x.tar.gz", "x.tar.gz-2", "x.tar.gz-2-2", "submission"]);
+    }
+}

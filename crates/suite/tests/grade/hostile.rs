@@ -1,0 +1,95 @@
+//! Programs that do harm, or would: each gets a finite grade and leaves nothing behind.
+//!
+//! They are harmless should a sandbox fail: bounded in forks, bytes and seconds, and aimed at decoys that
+//! are made here.
+
+use crate::submissions::{self, Decoys, HOSTILE};
+use crate::support::{graded, named};
+use std::fs;
+use std::net::TcpListener;
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use tempfile::TempDir;
+
+const SECRET: &str = "the TA's notes are nobody's business";
+
+/// Ends its process when it goes.
+struct Decoy(Child);
+
+impl Drop for Decoy {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+/// Processes that still carry a grader's mark.
+fn left_running() -> Vec<String> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let marked = processes.filter(|process| {
+        let environment = fs::read(process.path().join("environ")).unwrap_or_default();
+        environment.split(|b| *b == 0).any(|word| word.starts_with(b"OFFLOAD_GRADE_MARK="))
+    });
+    marked.map(|p| fs::read_to_string(p.path().join("cmdline")).unwrap_or_default()).collect()
+}
+
+#[test]
+fn harm_is_bounded_and_leaves_nothing() {
+    let (class, home) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let file = home.path().join("decoy");
+    fs::write(&file, SECRET).unwrap();
+    // Anybody may read and write it, so that only the sandbox protects it.
+    for (path, mode) in [(home.path(), 0o777), (file.as_path(), 0o666)] {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connected = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&connected);
+    thread::spawn(move || {
+        for _stream in listener.incoming() {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let mut process = Decoy(Command::new("sleep").arg("600").spawn().unwrap());
+    let decoys = Decoys { file: file.clone(), port, pid: process.0.id() };
+    for hostile in HOSTILE {
+        let folder = class.path().join(hostile.name);
+        fs::create_dir(&folder).unwrap();
+        submissions::make_hostile(hostile, &folder, &decoys);
+    }
+    assert!(HOSTILE.len() >= 17, "each kind in a server, and those that can in the Makefile");
+
+    let (grades, out) = graded(class.path(), &["--runs", "1", "--patience", "2"]);
+
+    for hostile in HOSTILE {
+        let score = named(&grades, hostile.name)["score"]["lenient"].as_f64().expect(hostile.name);
+        assert!((0.0..=100.0).contains(&score), "{}: {score}", hostile.name);
+        let page = fs::read_to_string(out.path().join(hostile.name).join("index.html")).unwrap();
+        assert!(!page.contains(SECRET), "{}: the decoy was read", hostile.name);
+        assert!(!page.contains('\u{1b}'), "{}: an escape sequence in the page", hostile.name);
+        assert!(!page.contains("<script"), "{}: a script in the page", hostile.name);
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), SECRET, "the decoy file is as it was");
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "nothing new beside it");
+    assert_eq!(connected.load(Ordering::Relaxed), 0, "nobody got out of the sandbox");
+    assert!(process.0.try_wait().unwrap().is_none(), "the decoy process lives");
+    assert!(!std::path::Path::new("/etc/offload-decoy").exists());
+    assert_eq!(left_running(), Vec::<String>::new());
+}
+
+#[test]
+fn escape_sequences_do_not_reach_the_terminal() {
+    let folder = TempDir::new().unwrap();
+    let hostile = HOSTILE.iter().find(|h| h.name.contains("escape")).expect("one that prints them");
+    let decoys = Decoys { file: "/nonexistent".into(), port: 9, pid: u32::MAX };
+    submissions::make_hostile(hostile, folder.path(), &decoys);
+    let out = TempDir::new().unwrap();
+    let mut command = crate::support::offload();
+    command.arg("grade").arg(folder.path()).arg("--out").arg(out.path()).args(["--runs", "1", "--show"]);
+    let output = crate::support::good(&mut command);
+    assert!(!output.stdout.contains(&0x1b), "{}", crate::support::text(&output.stdout));
+    assert!(!output.stderr.contains(&0x1b));
+}
