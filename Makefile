@@ -6,13 +6,19 @@
 
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
-.PHONY: all serverA serverB serverC aws demo test terminals bench sim fuzz clean help
+.PHONY: all serverA serverB serverC aws suite gradescope demo test terminals bench sim fuzz clean help
 
 all:
 	@scripts/build.sh
 
 serverA serverB serverC aws:
 	@test -x ./$@ || { echo "$@ is not built yet: run 'make all' first" >&2; exit 1; }; exec ./$@
+
+suite:
+	@scripts/build.sh suite
+
+gradescope:
+	@exec scripts/gradescope.sh
 
 demo:
 	@exec scripts/demo.sh
@@ -34,12 +40,14 @@ fuzz:
 
 clean:
 	@cargo clean --quiet
-	@rm -f client aws serverA serverB serverC
+	@rm -f client aws serverA serverB serverC offload offload-autograder.zip
 
 help:
 	@echo "make all                          build the five programs"
 	@echo "make serverA|serverB|serverC|aws  run one of them in this terminal (after make all)"
 	@echo "./client sum|min|max|sos          offload a reduction over nums.csv"
+	@echo "make suite                        build the offload command: ./offload grade PATH..."
+	@echo "make gradescope                   a zip that makes Gradescope run ./offload grade"
 	@echo "make demo                         all of the above in one terminal, from nothing"
 	@echo "make terminals                    the same in five panes (tmux)"
 	@echo "make test                         every test"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# `make all`: builds the five programs and puts them beside nums.csv.
+# `make all`: builds the five programs and puts them beside nums.csv; `make suite` builds `offload`.
 #
 # Copies, not links: the client looks for nums.csv beside its own file. Each copy is moved into place in
 # one step, so that a running server keeps its old program and the build never meets "text file busy".
@@ -12,19 +12,18 @@ if ! command -v cc >/dev/null 2>&1; then
     exit 1
 fi
 
-cargo build --release --locked --quiet
+case ${1-} in
+suite) package=offload-suite programs=offload ;;
+*) package=offload programs="client aws servera:serverA serverb:serverB serverc:serverC" ;;
+esac
+cargo build --release --locked --quiet -p "$package"
 
 # Cargo knows best where it builds: CARGO_TARGET_DIR, a configuration file, or target/.
 target=$(cargo metadata --format-version 1 --no-deps --locked |
     sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
-# place PROGRAM NAME
-place() {
-    cp -f "$target/release/$1" ".$2.new"
-    mv -f ".$2.new" "$2"
-}
-place client client
-place aws aws
-place servera serverA
-place serverb serverB
-place serverc serverC
+for program in $programs; do
+    name=${program#*:}
+    cp -f "$target/release/${program%:*}" ".$name.new"
+    mv -f ".$name.new" "$name"
+done

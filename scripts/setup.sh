@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what is missing for one purpose: setup.sh build|test|terminals|bench
+# Installs what is missing for one purpose: setup.sh build|grade|gradescope|test|terminals|bench
 #
 # Root is asked for only where a package is missing. A Rust toolchain is never installed behind one's
 # back: toolchain.sh says in one line how to get one.
@@ -18,14 +18,18 @@ test)
     need cc "gcc libc6-dev"
     need ip iproute2
     need unshare util-linux
+    need make make && need g++ g++ && need bwrap bubblewrap && need zip zip && need unzip unzip
+    need chromium chromium
     ;;
+grade) need bwrap bubblewrap && need make make && need gcc gcc && need g++ g++ && need setpriv util-linux ;;
+gradescope) need cc "gcc libc6-dev" && need zip zip ;;
 terminals) need cc "gcc libc6-dev" && need tmux tmux ;;
 bench)
     need cc "gcc libc6-dev" && need datamash datamash && need mawk mawk
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
     ;;
 *)
-    echo "usage: scripts/setup.sh build|test|terminals|bench" >&2
+    echo "usage: scripts/setup.sh build|grade|gradescope|test|terminals|bench" >&2
     exit 2
     ;;
 esac

@@ -14,10 +14,18 @@ use rules::Exception;
 use rust::Source;
 use std::collections::BTreeSet;
 
-/// The library's and the binaries' sources.
+/// The root package's sources.
 fn sources() -> Vec<Source> {
-    let files =
-        read_tree().into_iter().filter(|f| f.path.starts_with("src/") && f.path.ends_with(".rs"));
+    all_sources().into_iter().filter(|source| source.path.starts_with("src/")).collect()
+}
+
+/// Those of the rooms in `crates/` too.
+fn all_sources() -> Vec<Source> {
+    let is_source = |path: &str| match path.strip_prefix("crates/").and_then(|p| p.split_once('/')) {
+        Some((_, inside)) => inside.starts_with("src/"),
+        None => path.starts_with("src/"),
+    };
+    let files = read_tree().into_iter().filter(|f| f.path.ends_with(".rs") && is_source(&f.path));
     files.map(|f| Source::new(&f.path, &f.text)).collect()
 }
 
@@ -31,7 +39,15 @@ fn none(complaints: Vec<String>) {
 }
 
 fn is_library(path: &str) -> bool {
-    path.starts_with("src/") && !path.starts_with("src/bin/")
+    !path.starts_with("src/bin/") && !path.starts_with("crates/suite/")
+}
+
+/// Every manifest of the workspace: its path and text.
+fn manifests() -> Vec<File> {
+    let is_manifest = |path: &str| {
+        path == "Cargo.toml" || path.starts_with("crates/") && path.ends_with("/Cargo.toml")
+    };
+    read_tree().into_iter().filter(|f| is_manifest(&f.path)).collect()
 }
 
 #[test]
@@ -43,7 +59,7 @@ fn no_room_uses_what_it_must_never_use() {
 
 #[test]
 fn files_and_functions_can_be_read_in_one_go() {
-    none(sources().iter().flat_map(too_long_in).collect());
+    none(all_sources().iter().flat_map(too_long_in).collect());
 }
 
 fn too_long_in(source: &Source) -> Vec<String> {
@@ -73,7 +89,7 @@ fn too_long_in(source: &Source) -> Vec<String> {
 
 #[test]
 fn library_code_neither_panics_on_what_is_outside_nor_prints() {
-    let sources = sources();
+    let sources = all_sources();
     let library = sources.iter().filter(|source| is_library(&source.path));
     none(library.flat_map(careless_in).collect());
 }
@@ -89,7 +105,7 @@ fn careless_in(source: &Source) -> Vec<String> {
 #[test]
 fn unsafe_is_where_it_is_expected() {
     let known: Vec<&str> = rules::UNSAFE.iter().map(|e| e.what).collect();
-    let sources = sources();
+    let sources = all_sources();
     let others = sources.iter().filter(|source| !known.contains(&source.path.as_str()));
     none(
         others
@@ -100,7 +116,7 @@ fn unsafe_is_where_it_is_expected() {
 
 #[test]
 fn every_exception_is_still_needed() {
-    let sources = sources();
+    let sources = all_sources();
     let exists = |path: &str| sources.iter().find(|source| source.path == path);
     let mut complaints = Vec::new();
     let mut stale = |list: &str, e: &Exception| {
@@ -196,15 +212,36 @@ fn the_root_package_uses_nothing_in_crates() {
 }
 
 #[test]
+fn rooms_in_crates_know_neither_each_other_nor_what_they_judge() {
+    let mut complaints = Vec::new();
+    let rooms: Vec<_> = manifests().into_iter().filter(|f| f.path.starts_with("crates/")).collect();
+    assert!(rooms.len() >= 2, "the rooms are found");
+    for room in rooms.iter().filter(|f| !f.path.starts_with("crates/suite/")) {
+        let grade = room.path.starts_with("crates/grade/");
+        for (line, n) in room.text.lines().zip(1..) {
+            let other = line.contains("path = \"../") && !line.contains("path = \"../..\"");
+            if other || grade && line.contains("path = ") {
+                complaints.push(format!("{}:{n}: only crates/suite wires rooms together", room.path));
+            }
+        }
+    }
+    none(complaints);
+}
+
+#[test]
 fn architecture_explains_every_dependency() {
-    let (manifest, map) = (file("Cargo.toml").text, file("ARCHITECTURE.md").text);
-    let mut names = page::dependencies(&manifest, "[dependencies]");
-    assert!(names.len() > 10, "the dependencies are found");
-    names.extend(page::dependencies(&manifest, "[dev-dependencies]"));
-    names.retain(|name| !map.contains(&format!("| `{name}` |")));
-    none(
-        names.iter().map(|name| format!("ARCHITECTURE.md: no row says why `{name}` is there")).collect(),
-    );
+    let map = file("ARCHITECTURE.md").text;
+    let mut complaints = Vec::new();
+    for manifest in manifests() {
+        let mut names = page::dependencies(&manifest.text, "[dependencies]");
+        names.extend(page::dependencies(&manifest.text, "[dev-dependencies]"));
+        assert!(names.len() > 1, "the dependencies are found");
+        names.retain(|name| !name.starts_with("offload") && !map.contains(&format!("| `{name}` |")));
+        complaints.extend(names.iter().map(|name| {
+            format!("ARCHITECTURE.md: no row says why `{name}` of {} is there", manifest.path)
+        }));
+    }
+    none(complaints);
 }
 
 #[test]
