@@ -157,6 +157,8 @@ fn one(
 
 /// All that a grade depends on, in short.
 fn key(opened: &Opened, options: &Options) -> String {
+    // However this program is called, grades are the same.
+    let options = Options { command: String::new(), ..options.clone() };
     let all = format!("{} {} {options:?}", env!("CARGO_PKG_VERSION"), opened.fingerprint());
     Sha256::digest(all).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -45,6 +45,8 @@ pub struct Options {
     pub repair: bool,
     /// Points and tolerance.
     pub policy: Policy,
+    /// What was typed, but for the path, the inputs and the seed: for commands that show something again.
+    pub command: String,
 }
 
 /// Why there is no grade: never the submission's fault.
@@ -150,7 +152,7 @@ struct Subject {
 }
 
 impl Subject {
-    fn evidence<'a>(&'a self, hand_in: &'a HandIn, options: &Options) -> Evidence<'a> {
+    fn evidence<'a>(&'a self, hand_in: &'a HandIn, options: &'a Options) -> Evidence<'a> {
         Evidence {
             name: &self.name,
             path: &self.path,
@@ -164,6 +166,7 @@ impl Subject {
             id: None,
             given_id: options.id,
             repairs: &[],
+            command: &options.command,
             isolation: "",
             seed: options.seed,
             repeats: options.repeats,

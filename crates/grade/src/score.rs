@@ -22,6 +22,7 @@ mod wire;
 mod words;
 
 pub use wire::find_id;
+pub use words::quote;
 
 use crate::model::{
     Answer, Boot, Build, Class, Difference, Grade, HandIn, Loss, Probe, Process, Round, Score,
@@ -66,6 +67,8 @@ pub struct Evidence<'a> {
     pub name: &'a str,
     /// Where it was taken from.
     pub path: &'a str,
+    /// What was typed to grade it, but for its path, the inputs and the seed: `./offload grade`.
+    pub command: &'a str,
     /// The archive's name; a folder has none.
     pub archive_name: Option<&'a str>,
     /// What was handed in.

@@ -7,6 +7,7 @@ use offload_grade::exam::{self, Opened, Options};
 use offload_grade::model::{Function, Grade};
 use offload_grade::policy::Policy;
 use offload_grade::sandbox::{Ground, Isolation};
+use offload_grade::score::quote;
 use offload_grade::{agent, cases, intake, report};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -102,6 +103,23 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     show(arguments, &grades)
 }
 
+/// What has to be typed again beside the path, the inputs and the seed.
+fn command(arguments: &Arguments) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "offload".to_owned());
+    let mut command = format!("{} grade", quote(&program));
+    let mut add = |name: &str, value: &str| command += &format!(" {name} {}", quote(value));
+    if let Some(folder) = &arguments.cases {
+        add("--cases", &folder.to_string_lossy());
+    }
+    for folder in &arguments.read_only {
+        add("--read-only", &folder.to_string_lossy());
+    }
+    if let Some(file) = &arguments.policy {
+        add("--policy", &file.to_string_lossy());
+    }
+    command
+}
+
 fn options(arguments: &Arguments) -> anyhow::Result<Options> {
     Ok(Options {
         seed: arguments.seed,
@@ -112,6 +130,7 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
         only: arguments.only.clone(),
         repair: arguments.repair,
         policy: Policy::load(arguments.policy.as_deref())?,
+        command: command(arguments),
     })
 }
 

@@ -227,6 +227,7 @@ fn graded_by(program: &Program, policy: &Policy) -> Grade {
         id: None,
         given_id: program.given_id,
         repairs: &[],
+        command: "offload grade",
         isolation: "own network",
         seed: SEED,
         repeats: REPEATS,

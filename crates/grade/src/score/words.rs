@@ -143,7 +143,7 @@ pub(super) fn boot_label(boots: &[Booted], index: usize) -> String {
 }
 
 /// A word as a shell takes it.
-pub(super) fn quote(word: &str) -> String {
+pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_./:@%+,=-".contains(c);
     if !word.is_empty() && word.chars().all(plain) && !word.starts_with('-') {
         return word.to_owned();
@@ -155,7 +155,7 @@ pub(super) fn quote(word: &str) -> String {
 
 /// Grades one run of one input again and shows its screens; without one, grades all.
 pub(super) fn grade_again(evidence: &Evidence<'_>, only: Option<(&str, Function)>) -> String {
-    let mut command = format!("offload grade {}", quote(evidence.path));
+    let mut command = format!("{} {}", evidence.command, quote(evidence.path));
     if let Some((case, function)) = only {
         command += &format!(" --only {}", quote(&format!("{case}/{}", function.argument())));
     }

@@ -1,7 +1,7 @@
 //! What comes out, and what a TA can do with it.
 
 use crate::submissions;
-use crate::support::{good, offload, root, text};
+use crate::support::{good, graded, offload, root, text};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -143,6 +143,24 @@ fn mistakes_of_the_ta_are_named() {
     let policy = empty.path().join("policy.toml");
     fs::write(&policy, "[phases]\nfirts = 3\n").unwrap();
     wrong(&[ada, "--policy", policy.to_str().unwrap()], 1, &["policy.toml:2", "firts"]);
+}
+
+#[test]
+fn the_command_of_a_loss_shows_it_again() {
+    let class = TempDir::new().unwrap();
+    let name = "round-robin";
+    let mutant = submissions::MUTANTS.iter().find(|mutant| mutant.name == name).unwrap();
+    let folder = class.path().join("a student's \"own\"");
+    submissions::make(mutant, &folder);
+    let (grades, _out) = graded(&folder, &["--runs", "1", "--seed", "8461"]);
+    let loss = &grades[0]["losses"][0];
+    let again = loss["again"].as_str().unwrap();
+    let shown = Command::new("sh").arg("-c").arg(again).output().unwrap();
+    assert!(shown.status.success(), "{again}: {}", text(&shown.stderr));
+    for line in ["expected", "actual"] {
+        let line = loss[line].as_str().unwrap();
+        assert!(text(&shown.stdout).contains(line), "{line} is missing after {again}");
+    }
 }
 
 #[test]
