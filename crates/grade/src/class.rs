@@ -14,8 +14,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 /// Why a class is not graded whole.
@@ -25,7 +25,7 @@ pub enum Error {
     #[error(transparent)]
     Exam(#[from] exam::Error),
     /// The reports cannot be written.
-    #[error("{path}: {source}")]
+    #[error("{path} cannot be written")]
     Write {
         /// Where.
         path: PathBuf,
@@ -46,6 +46,8 @@ pub enum Event<'a> {
         /// It was kept from an earlier time.
         kept: bool,
     },
+    /// There is no grade, by no fault of the submission.
+    Failed(&'a Error),
 }
 
 /// Hears of the submission with this index.
@@ -61,8 +63,8 @@ struct Kept {
 /// class where there are several.
 ///
 /// # Errors
-/// At the first submission that cannot be graded, or report that cannot be written; what is done by then is
-/// kept.
+/// When a submission cannot be graded, or a report not be written. All others are graded, and kept, all the
+/// same.
 pub fn run(
     paths: &[PathBuf],
     ground: &Ground,
@@ -77,35 +79,38 @@ pub fn run(
         Isolation::Bare(_) => 1,
     };
     let names = folders(paths);
-    let grades: Vec<Mutex<Option<Grade>>> = paths.iter().map(|_| Mutex::new(None)).collect();
-    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let work = || -> Result<(), Error> {
-        while !failed.load(Ordering::Relaxed) {
+    let outcomes: Vec<OnceLock<Result<Grade, Error>>> = paths.iter().map(|_| OnceLock::new()).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let (Some(path), Some(place)) = (paths.get(index), grades.get(index)) else { break };
+            let (Some(path), Some(outcome)) = (paths.get(index), outcomes.get(index)) else { break };
             let folder = out.join(&names[index]);
-            let graded = one(path, &folder, ground, options, &|event| tell(index, event));
-            let grade = graded.inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(grade);
+            // Each index is given out once.
+            let tell = |event: Event<'_>| tell(index, event);
+            outcome.get_or_init(|| {
+                one(path, &folder, ground, options, &tell).inspect_err(|e| tell(Event::Failed(e)))
+            });
         }
-        Ok(())
     };
     thread::scope(|scope| {
-        let others: Vec<_> = (1..jobs).map(|_| scope.spawn(work)).collect();
-        let mut outcome = work();
-        for other in others {
-            outcome = outcome.and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        for _ in 1..jobs {
+            scope.spawn(work);
         }
-        outcome
-    })?;
-    let grades =
-        grades.into_iter().filter_map(|g| g.into_inner().unwrap_or_else(PoisonError::into_inner));
-    let grades: Vec<Grade> = grades.collect();
+        work();
+    });
+    let (mut grades, mut failed) = (Vec::new(), None);
+    for outcome in outcomes.into_iter().filter_map(OnceLock::into_inner) {
+        match outcome {
+            Ok(grade) => grades.push(grade),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
     if paths.len() > 1 {
         write(&out.join("index.html"), &report::class_page(&grades))?;
     }
     write(&out.join("grades.csv"), &report::csv(&grades))?;
-    Ok(grades)
+    failed.map_or(Ok(grades), Err)
 }
 
 /// A folder for each submission: its name, which another may have too.

@@ -53,13 +53,16 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The grader's own system.
-    #[error("{name}: {source}")]
+    #[error("{name} cannot be graded")]
     Sandbox {
         /// The submission.
         name: String,
         /// What failed.
         source: SandboxError,
     },
+    /// What is to be graded cannot be read, or the copy of it not written.
+    #[error(transparent)]
+    Intake(#[from] intake::Error),
     /// It was asked to run what there is not.
     #[error("there is no input named {0:?}; there are {1}")]
     NoCase(String, String),
@@ -77,12 +80,17 @@ impl Opened {
     /// Unpacks `path`.
     ///
     /// # Errors
-    /// When the grader's own system has no room for it.
+    /// When it cannot be read, or there is no room for it. What is refused is the student's to mend, and
+    /// becomes a grade.
     pub fn new(path: &Path, ground: &Ground) -> Result<Opened, Error> {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let system = |e: std::io::Error| Error::Sandbox { name: name.clone(), source: e.into() };
         let scratch = ground.scratch().map_err(system)?;
-        let taken = intake::take_in(path, scratch.path()).map_err(|refused| refused.to_string());
+        let taken = match intake::take_in(path, scratch.path()) {
+            Ok(taken) => Ok(taken),
+            Err(intake::Error::Refused { why, .. }) => Err(why.to_string()),
+            Err(other) => return Err(other.into()),
+        };
         let archive = taken.as_ref().ok().and_then(|taken| taken.archive_name.clone());
         let subject = Subject { path: path.display().to_string(), archive, name };
         Ok(Opened { subject, taken, _scratch: scratch })

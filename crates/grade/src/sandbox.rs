@@ -39,7 +39,7 @@ pub enum Error {
     #[error("in the sandbox: {0}")]
     Failed(String),
     /// The grader's own system.
-    #[error("cannot start a sandbox: {0}")]
+    #[error("cannot start a sandbox")]
     System(#[from] io::Error),
 }
 
@@ -145,7 +145,7 @@ impl Ground {
     /// # Errors
     /// When bubblewrap or the agent cannot be started.
     pub fn enter(&self, root: &Path) -> Result<Sandbox, Error> {
-        let mark = self.folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mark = self.folder.path().display().to_string();
         let (mut command, settings, outside) = match &self.isolation {
             Isolation::Namespaces => (self.shut_in(root), agent::inside(mark), None),
             Isolation::Bare(_) => {

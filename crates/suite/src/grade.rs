@@ -168,6 +168,13 @@ fn with_progress(
             bar.tick();
         }
         Event::Now(_) => {}
+        Event::Failed(error) => {
+            if let Some(bar) = current[index].get() {
+                bar.finish_and_clear();
+            }
+            let said = format!("{}: no grade: {error}", name(index));
+            if terminal { all.println(said) } else { eprintln!("{said}") }
+        }
         Event::Done { grade, kept } => {
             if let Some(bar) = current[index].get() {
                 bar.finish_and_clear();

@@ -4,7 +4,7 @@
 //! are made here.
 
 use crate::submissions::{self, Decoys, HOSTILE};
-use crate::support::{graded, named};
+use crate::support::{good, graded, left_clean, named, offload, open_folder, text};
 use std::fs;
 use std::net::TcpListener;
 use std::process::{Child, Command};
@@ -23,16 +23,6 @@ impl Drop for Decoy {
         let _gone = self.0.kill();
         let _status = self.0.wait();
     }
-}
-
-/// Processes that still carry a grader's mark.
-fn left_running() -> Vec<String> {
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    let marked = processes.filter(|process| {
-        let environment = fs::read(process.path().join("environ")).unwrap_or_default();
-        environment.split(|b| *b == 0).any(|word| word.starts_with(b"OFFLOAD_GRADE_MARK="))
-    });
-    marked.map(|p| fs::read_to_string(p.path().join("cmdline")).unwrap_or_default()).collect()
 }
 
 #[test]
@@ -77,7 +67,28 @@ fn harm_is_bounded_and_leaves_nothing() {
     assert_eq!(connected.load(Ordering::Relaxed), 0, "nobody got out of the sandbox");
     assert!(process.0.try_wait().unwrap().is_none(), "the decoy process lives");
     assert!(!std::path::Path::new("/etc/offload-decoy").exists());
-    assert_eq!(left_running(), Vec::<String>::new());
+}
+
+/// What containers without namespaces are like: bubblewrap is not to be found.
+#[test]
+fn without_namespaces_it_works_and_says_what_is_weaker() {
+    let (class, tools, out) =
+        (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    submissions::flawless(&class.path().join("ada"));
+    let daemon = HOSTILE.iter().find(|h| h.name == "daemon-in-server").expect("one that forks twice");
+    let decoys = Decoys { file: "/nonexistent".into(), port: 9, pid: u32::MAX };
+    submissions::make_hostile(daemon, &class.path().join("daemon"), &decoys);
+    std::os::unix::fs::symlink("/usr/bin/setpriv", tools.path().join("setpriv")).unwrap();
+    let temporary = open_folder();
+    let mut command = offload();
+    command.arg("grade").arg(class.path()).args(["--runs", "1", "--json", "--out"]).arg(out.path());
+    command.env("PATH", tools.path()).env("TMPDIR", temporary.path());
+    let (grades, said) = left_clean(&mut command, &temporary);
+    assert!(said.contains("NOT shut in"), "the TA is warned: {said}");
+    let ada = named(&grades, "ada");
+    assert_eq!(ada["score"]["strict"], 100.0, "{:#}", ada["losses"]);
+    assert!(ada["isolation"].as_str().unwrap().starts_with("NOT shut in"));
+    assert!(named(&grades, "daemon")["score"]["lenient"].is_number());
 }
 
 #[test]
@@ -87,9 +98,9 @@ fn escape_sequences_do_not_reach_the_terminal() {
     let decoys = Decoys { file: "/nonexistent".into(), port: 9, pid: u32::MAX };
     submissions::make_hostile(hostile, folder.path(), &decoys);
     let out = TempDir::new().unwrap();
-    let mut command = crate::support::offload();
+    let mut command = offload();
     command.arg("grade").arg(folder.path()).arg("--out").arg(out.path()).args(["--runs", "1", "--show"]);
-    let output = crate::support::good(&mut command);
-    assert!(!output.stdout.contains(&0x1b), "{}", crate::support::text(&output.stdout));
+    let output = good(&mut command);
+    assert!(!output.stdout.contains(&0x1b), "{}", text(&output.stdout));
     assert!(!output.stderr.contains(&0x1b));
 }

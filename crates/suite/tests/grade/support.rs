@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::TempDir;
 
 /// `offload`, with nothing to read.
@@ -28,16 +28,48 @@ pub fn good(command: &mut Command) -> Output {
 /// One class at a time: each takes all processors.
 static CLASS: Mutex<()> = Mutex::new(());
 
+fn alone() -> MutexGuard<'static, ()> {
+    CLASS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A folder that anybody may enter, for temporary files.
+pub fn open_folder() -> TempDir {
+    let folder = TempDir::new().expect("a folder");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), mode).expect("it is ours");
+    folder
+}
+
 /// Grades what lies in `class`; every grade as JSON, and where the reports are.
 #[track_caller]
 pub fn graded(class: &Path, options: &[&str]) -> (Vec<Value>, TempDir) {
-    let _alone = CLASS.lock().unwrap_or_else(PoisonError::into_inner);
     let out = TempDir::new().expect("a folder");
+    let temporary = open_folder();
     let mut command = offload();
     command.arg("grade").arg(class).arg("--out").arg(out.path()).arg("--json").args(options);
-    let output = good(&mut command);
-    let grades: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+    let (grades, _said) = left_clean(command.env("TMPDIR", temporary.path()), &temporary);
     (grades, out)
+}
+
+/// Runs a grader that has `temporary` for temporary files, and looks whether anything is left: grades, and
+/// what it said on stderr.
+#[track_caller]
+pub fn left_clean(command: &mut Command, temporary: &TempDir) -> (Vec<Value>, String) {
+    let _alone = alone();
+    let output = good(command);
+    let grades: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+    let files: Vec<_> = std::fs::read_dir(temporary.path()).expect("it is there").flatten().collect();
+    assert!(files.is_empty(), "files are left: {files:?}");
+    let mark = format!("OFFLOAD_GRADE_MARK={}", temporary.path().display());
+    let processes = std::fs::read_dir("/proc").expect("there are processes").flatten();
+    let marked = processes.filter(|process| {
+        let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
+        environment.split(|b| *b == 0).any(|word| word.starts_with(mark.as_bytes()))
+    });
+    let left: Vec<_> =
+        marked.map(|p| std::fs::read_to_string(p.path().join("cmdline")).unwrap_or_default()).collect();
+    assert!(left.is_empty(), "processes are left: {left:?}");
+    (grades, text(&output.stderr))
 }
 
 #[track_caller]
