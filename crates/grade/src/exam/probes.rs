@@ -1,6 +1,6 @@
 //! What the assignment leaves open, tried all the same: shown to the student, and not charged.
 
-use super::{Exam, answered};
+use super::runs::{Exam, answered};
 use crate::cases;
 use crate::model::{Case, Exit, Function, Probe, Process, Round};
 use crate::sandbox::Error;
