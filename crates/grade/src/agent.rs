@@ -17,9 +17,11 @@ use crate::limits;
 use crate::model::{Boot, Build, Exit, Flow, Process};
 use capture::Capture;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -34,7 +36,15 @@ const TICK: Duration = Duration::from_millis(5);
 const WEIGHING: Duration = Duration::from_millis(20);
 /// A screen on which nothing has moved for so long has nothing more to say.
 const QUIET: Duration = Duration::from_millis(250);
-/// The same, where all lines that were waited for are there.
+/// How long lines that are due may stay away.
+const LATE: Duration = Duration::from_secs(2);
+/// After so many times they are not expected any more.
+const IN_VAIN: usize = 3;
+/// How much longer a server may take to come up whose target compiles it first.
+const COMPILING: Duration = Duration::from_secs(20);
+/// How often what has been started is looked for anew while it is ended.
+const KILLS: usize = 50;
+/// A screen that has all lines that were waited for is done after this.
 const SETTLED: Duration = Duration::from_millis(15);
 
 /// Where the agent finds what it works with.
@@ -115,7 +125,14 @@ pub enum Reply {
 pub fn serve(settings: Settings, input: impl BufRead, mut output: impl Write) -> io::Result<()> {
     let capture = Capture::start(settings.alone);
     shut_in(settings.alone)?;
-    let mut agent = Agent { settings, capture, terminals: BTreeMap::new(), weighed: Instant::now() };
+    let mut agent = Agent {
+        settings,
+        capture,
+        terminals: BTreeMap::new(),
+        weighed: Instant::now(),
+        own: RefCell::default(),
+        in_vain: 0,
+    };
     for line in input.lines() {
         let reply = match serde_json::from_str(&line?) {
             Ok(request) => agent.answer(request).unwrap_or_else(|e| Reply::Failed(e.to_string())),
@@ -146,6 +163,8 @@ fn shut_in(alone: bool) -> io::Result<()> {
     }
     nix::sys::prctl::set_no_new_privs()?;
     nix::sys::prctl::set_dumpable(false)?;
+    // Whoever loses its parent becomes the agent's child, and is found.
+    nix::sys::prctl::set_child_subreaper(true)?;
     use caps::CapSet::{Ambient, Effective, Inheritable, Permitted};
     // Where it is not alone, the agent may have to become another user for each program.
     let sets: &[caps::CapSet] =
@@ -162,6 +181,10 @@ struct Agent {
     terminals: BTreeMap<Process, Terminal>,
     /// When memory was last looked at.
     weighed: Instant,
+    /// The processes of terminals, which wait for them themselves.
+    own: RefCell<BTreeSet<Pid>>,
+    /// How often it was waited in vain for lines that did not come.
+    in_vain: usize,
 }
 
 impl Agent {
@@ -215,7 +238,10 @@ impl Agent {
 
     fn start(&self, program: &str, arguments: &[&str]) -> io::Result<Terminal> {
         let environment = work::environment(&self.settings);
-        Terminal::start(program, arguments, &self.settings.work, &environment, self.settings.demote)
+        let (work, demote) = (&self.settings.work, self.settings.demote);
+        let terminal = Terminal::start(program, arguments, work, &environment, demote)?;
+        self.own.borrow_mut().insert(terminal.pid());
+        Ok(terminal)
     }
 
     fn boot(&mut self, patience: Duration) -> io::Result<Boot> {
@@ -251,17 +277,21 @@ impl Agent {
         Ok(boot)
     }
 
-    /// Waits until a server has a new port and has said something, or has ended, or is just silent.
+    /// Waits until a server has a new port and has said something, or has ended, or its time is up. What make
+    /// and compilers say is nothing of the server's.
     fn await_boot(&self, terminal: &mut Terminal, patience: Duration) {
-        let before = sockets::bound();
-        let began = Instant::now();
-        let until = began + patience;
+        let before = sockets::bound().len();
+        let mut until = Instant::now() + patience;
+        let last = until + COMPILING;
         while Instant::now() < until && terminal.exit() == Exit::Running {
-            let spoken = terminal.lines() > 0 && terminal.idle() >= SETTLED;
-            if spoken && (sockets::bound().len() > before.len() || terminal.idle() >= QUIET) {
+            let enough = if terminal.lines() > 0 { SETTLED } else { QUIET };
+            if terminal.idle() >= enough && sockets::bound().len() > before {
                 return;
             }
             terminal.wait(TICK);
+            if Instant::now() >= until && work::compiles(&work::descendants(Pid::this())) {
+                until = last.min(Instant::now() + patience);
+            }
         }
         // What an ended process has written may still be on its way.
         terminal.drain();
@@ -287,14 +317,21 @@ impl Agent {
             Ok(client) => client,
             Err(e) => return Ok(no_client(&e)),
         };
+        let all_said = lines.get(&Process::Client).copied().unwrap_or(usize::MAX);
+        let mut waits = false;
         while self.still(&mut client, began + patience) {
             client.wait(TICK);
+            if client.lines() >= all_said && client.idle() >= QUIET && self.idle() >= QUIET {
+                // It has its answer and waits to be ended, which the assignment allows.
+                client.end(Exit::TimedOut);
+                waits = true;
+            }
         }
         client.drain();
-        self.await_servers(&client, lines, began + patience + QUIET);
+        self.await_servers(&client, lines, began + patience + LATE);
         let ms = began.elapsed().as_millis() as u64;
         let (mut screens, mut exits) = (BTreeMap::new(), BTreeMap::new());
-        exits.insert(Process::Client, client.exit());
+        exits.insert(Process::Client, if waits { Exit::Running } else { client.exit() });
         screens.insert(Process::Client, client.take());
         client.kill();
         for (process, terminal) in &mut self.terminals {
@@ -324,9 +361,10 @@ impl Agent {
     fn hold_bounds(&mut self) {
         if self.weighed.elapsed() >= WEIGHING {
             self.weighed = Instant::now();
-            if self.memory_bytes() > limits::MEMORY_BYTES {
+            if work::resident_bytes(&work::descendants(Pid::this())) > limits::MEMORY_BYTES {
                 self.kill_all();
             }
+            self.reap();
         }
         for terminal in self.terminals.values_mut() {
             if terminal.is_flooded() {
@@ -335,17 +373,27 @@ impl Agent {
         }
     }
 
+    /// How long no server has said anything.
+    fn idle(&self) -> Duration {
+        self.terminals.values().map(Terminal::idle).min().unwrap_or(LATE)
+    }
+
     /// Waits until the servers have said what there is to say, or nothing more comes.
     fn await_servers(&mut self, client: &Terminal, lines: &BTreeMap<Process, usize>, until: Instant) {
         loop {
             self.hold_bounds();
-            let idle =
-                self.terminals.values().map(Terminal::idle).min().unwrap_or(QUIET).min(client.idle());
+            let idle = self.idle().min(client.idle());
             let complete =
                 self.terminals.iter().all(|(p, t)| t.lines() >= lines.get(p).copied().unwrap_or(0));
             let all_dead = self.terminals.values_mut().all(|t| t.exit() != Exit::Running);
-            let enough = if complete || all_dead { SETTLED } else { QUIET };
+            let enough = match complete || all_dead {
+                true => SETTLED,
+                // Some sleep before they speak; some never do, and are not waited for again and again.
+                false if self.in_vain < IN_VAIN => LATE,
+                false => QUIET,
+            };
             if idle >= enough || Instant::now() >= until {
+                self.in_vain += usize::from(enough == LATE);
                 break;
             }
             client.wait(TICK);
@@ -370,22 +418,29 @@ impl Agent {
         if self.settings.alone {
             // In its own process namespace the agent may signal all others, and nobody else's.
             let _none_left = kill(Pid::from_raw(-1), Signal::SIGKILL);
-            return;
-        }
-        for _ in 0..3 {
-            for pid in work::marked(&self.settings.mark) {
-                let _gone = kill(pid, Signal::SIGKILL);
+        } else {
+            for _ in 0..KILLS {
+                let left = work::descendants(Pid::this());
+                if left.is_empty() {
+                    break;
+                }
+                for pid in left {
+                    let _gone = kill(pid, Signal::SIGKILL);
+                }
+                self.reap();
             }
         }
+        self.reap();
     }
 
-    /// What all processes of the submission hold in memory together.
-    fn memory_bytes(&self) -> u64 {
-        match self.settings.alone {
-            true => work::resident_bytes(|_| true),
-            false => {
-                let marked = work::marked(&self.settings.mark);
-                work::resident_bytes(|pid| marked.contains(&pid))
+    /// Takes note of the end of processes whose own parents are gone: they count as long as nobody does.
+    fn reap(&self) {
+        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        while let Ok(status) = waitid(Id::All, flags) {
+            let Some(pid) = status.pid() else { return };
+            // The terminals' own processes are theirs.
+            if self.own.borrow().contains(&pid) || waitpid(pid, None).is_err() {
+                return;
             }
         }
     }

@@ -48,7 +48,7 @@ pub enum Error {
 pub enum Isolation {
     /// By namespaces.
     Namespaces,
-    /// Not at all but for an unprivileged user; the reason.
+    /// Not at all; the reason. Root still has another user to run programs as.
     Bare(String),
 }
 
@@ -77,11 +77,20 @@ impl Isolation {
                 "shut in: own network, processes, files and user; nothing of the host can be changed"
                     .to_owned()
             }
+            Isolation::Bare(why) if is_root() => format!(
+                "NOT shut in ({why}): programs ran on the host's loopback as the user nobody, one submission at \
+                 a time; they could read what everybody may read, and use the network"
+            ),
             Isolation::Bare(why) => format!(
-                "NOT shut in ({why}): programs ran on the host's loopback as an unprivileged user, one \
-                 submission at a time; they could read what everybody may read, and use the network"
+                "NOT shut in ({why}): programs ran on the host's loopback AS YOU, one submission at a time; they \
+                 could read, change and remove all that you can"
             ),
         }
+    }
+
+    /// Whether programs run with the rights of whoever grades.
+    pub fn is_reckless(&self) -> bool {
+        matches!(self, Isolation::Bare(_)) && !is_root()
     }
 }
 
@@ -151,7 +160,9 @@ impl Ground {
             Isolation::Bare(_) => {
                 let outside = self.scratch()?;
                 let settings = bare(root, outside.path(), mark)?;
-                (Command::new(self.folder.path().join("agent")), settings, Some(outside))
+                let mut command = Command::new(self.folder.path().join("agent"));
+                without_environment(&mut command);
+                (command, settings, Some(outside))
             }
         };
         let settings = serde_json::to_string(&settings).map_err(io::Error::from)?;
@@ -193,8 +204,9 @@ impl Ground {
         {
             command.args(["--symlink", target, &format!("/{name}")]);
         }
-        command.args(["--proc", "/proc", "--dev", "/dev"]);
         let size = WRITTEN_BYTES.to_string();
+        command.args(["--proc", "/proc", "--dev", "/dev"]);
+        command.args(["--size", &size, "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]);
         command.args(["--size", &size, "--tmpfs", "/tmp", "--size", &size, "--tmpfs", "/work"]);
         command.args(["--ro-bind-try", "/etc/alternatives", "/etc/alternatives"]);
         command.args(["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]);
@@ -209,14 +221,21 @@ impl Ground {
         // Number 0 of a user namespace owns nothing outside; the one right is for the agent, which opens
         // its packet sockets with it and then drops it.
         command.args(["--uid", "0", "--gid", "0", "--cap-add", "CAP_NET_RAW", "--hostname", "nunki"]);
+        // As the first process of its tree nobody inside can stop the agent, end it, or look into it; any
+        // other first process would hold the pipes to the grader too.
+        command.arg("--as-pid-1");
         command.args(["--remount-ro", "/", "--chdir", "/work", "--clearenv", "--", "/run/agent"]);
         command
     }
 }
 
+fn is_root() -> bool {
+    nix::unistd::Uid::effective().is_root()
+}
+
 /// bubblewrap with all namespaces, by somebody without rights.
 fn bubblewrap() -> Command {
-    let mut command = match nix::unistd::Uid::effective().is_root() {
+    let mut command = match is_root() {
         false => Command::new("bwrap"),
         true => {
             let mut command = Command::new("setpriv");
@@ -226,13 +245,22 @@ fn bubblewrap() -> Command {
         }
     };
     command.args(["--unshare-all", "--die-with-parent", "--new-session"]);
+    without_environment(&mut command);
     command
+}
+
+/// What a grader has in its environment, such as tokens, is nobody else's business.
+fn without_environment(command: &mut Command) {
+    command.env_clear();
+    if let Some(path) = std::env::var_os("PATH") {
+        command.env("PATH", path);
+    }
 }
 
 fn bare(root: &Path, outside: &Path, mark: String) -> io::Result<Settings> {
     let work = outside.join("work");
     fs::create_dir(&work)?;
-    let demote = nix::unistd::Uid::effective().is_root().then_some(NOBODY);
+    let demote = is_root().then_some(NOBODY);
     let (submission, stand_ins) = (root.to_owned(), outside.join("stand-ins"));
     Ok(Settings { submission, work, stand_ins, alone: false, demote, mark })
 }

@@ -13,6 +13,8 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+const PATIENCE_S: u64 = 5;
+
 /// Judges submissions of the assignment: archives, folders, or folders full of either
 ///
 /// Each gets a page below --out, a class also one of its own and grades.csv. What was graded before and has
@@ -35,7 +37,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=50))]
     runs: u8,
     /// How many seconds the client may run
-    #[arg(long, default_value_t = 5, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=60))]
+    #[arg(long, default_value_t = PATIENCE_S, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=60))]
     patience: u64,
     /// The last three digits of the student's ID [default: found from the ports]
     #[arg(long, value_name = "XXX", value_parser = clap::value_parser!(u16).range(..1000))]
@@ -61,6 +63,9 @@ pub struct Arguments {
     /// Writes Gradescope's results.json, for one submission
     #[arg(long, value_name = "FILE")]
     gradescope: Option<PathBuf>,
+    /// Run programs with your own rights where there are no namespaces and you are not root
+    #[arg(long)]
+    reckless: bool,
     /// A folder of this system that submissions may read, beside /usr (a compiler elsewhere)
     #[arg(long, value_name = "DIR")]
     read_only: Vec<PathBuf>,
@@ -83,6 +88,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("where is this program?")?;
     let read_only = arguments.read_only.iter().map(std::fs::canonicalize).collect::<Result<_, _>>();
     let ground = Ground::new(&program, Isolation::find(), read_only.context("--read-only")?)?;
+    if let Isolation::Bare(why) = ground.isolation()
+        && ground.isolation().is_reckless()
+        && !arguments.reckless
+    {
+        bail!(
+            "submissions cannot be shut in here ({why}) and would run with your rights: grade where there are \
+             namespaces, or as root, who can run them as nobody; or accept it with --reckless"
+        );
+    }
     if let Isolation::Bare(_) = ground.isolation() {
         eprintln!("offload: submissions are {}", ground.isolation().sentence());
     }
@@ -116,6 +130,9 @@ fn command(arguments: &Arguments) -> String {
     }
     if let Some(file) = &arguments.policy {
         add("--policy", &file.to_string_lossy());
+    }
+    if arguments.patience != PATIENCE_S {
+        add("--patience", &arguments.patience.to_string());
     }
     command
 }

@@ -73,6 +73,11 @@ impl Terminal {
         Ok(Terminal { pid, exit: Exit::Running, shown, _master: pair.master, _child: child })
     }
 
+    /// The process that was started.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
     fn shown(&self) -> MutexGuard<'_, Shown> {
         self.shown.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

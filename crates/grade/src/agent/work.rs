@@ -102,6 +102,7 @@ pub fn environment(settings: &Settings) -> Vec<(String, String)> {
     .into()
 }
 
+/// All processes but this one and the first.
 fn processes() -> impl Iterator<Item = Pid> {
     let me = std::process::id();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -110,25 +111,41 @@ fn processes() -> impl Iterator<Item = Pid> {
     pids.filter(move |pid| *pid != me && *pid != 1).map(|pid| Pid::from_raw(pid as i32))
 }
 
-/// Processes that carry `mark` in their environment, as all children of an agent do.
-pub fn marked(mark: &str) -> Vec<Pid> {
-    let entry = format!("{MARK}={mark}");
-    let carries = |pid: &Pid| {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|b| *b == 0).any(|word| word == entry.as_bytes())
-    };
-    processes().filter(carries).collect()
+/// The processes that have `ancestor` above them.
+pub fn descendants(ancestor: Pid) -> Vec<Pid> {
+    let parents: Vec<(Pid, Pid)> = processes().filter_map(|pid| Some((pid, parent(pid)?))).collect();
+    let mut found = vec![ancestor];
+    let mut next = 0;
+    while let Some(above) = found.get(next).copied() {
+        found.extend(parents.iter().filter(|(_, parent)| *parent == above).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    found.split_off(1)
 }
 
-/// What the processes that `of` names hold in memory together.
-pub fn resident_bytes(of: impl Fn(Pid) -> bool) -> u64 {
-    const PAGE_BYTES: u64 = 4096;
-    let resident = |pid: Pid| -> Option<u64> {
-        let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-        let mut words = statm.split_whitespace();
-        let (resident, shared) =
-            (words.nth(1)?.parse::<u64>().ok()?, words.next()?.parse::<u64>().ok()?);
-        Some(resident.saturating_sub(shared) * PAGE_BYTES)
+fn parent(pid: Pid) -> Option<Pid> {
+    status(pid, "PPid:").map(|number| Pid::from_raw(number as i32))
+}
+
+/// One number of a process's status.
+fn status(pid: Pid, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// What processes hold in memory together, shared memory counted for each that has touched it.
+pub fn resident_bytes(of: &[Pid]) -> u64 {
+    let kib = |pid: &Pid| {
+        status(*pid, "RssAnon:").unwrap_or_default() + status(*pid, "RssShmem:").unwrap_or_default()
     };
-    processes().filter(|pid| of(*pid)).filter_map(resident).sum()
+    of.iter().map(kib).sum::<u64>() << 10
+}
+
+/// Whether a compiler is at work among these.
+pub fn compiles(of: &[Pid]) -> bool {
+    const COMPILERS: [&str; 10] =
+        ["cc1", "cc1plus", "as", "ld", "collect2", "gcc", "g++", "cc", "c++", "clang"];
+    let name = |pid: &Pid| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    of.iter().any(|pid| COMPILERS.contains(&name(pid).trim()))
 }

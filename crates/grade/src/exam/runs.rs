@@ -69,8 +69,7 @@ impl<'a> Exam<'a> {
         }
         self.repeat(cases)?;
         self.graded_boots = self.boots.len();
-        if self.options.only.is_none() && self.rounds.iter().any(|round| ended(round) && answered(round))
-        {
+        if self.options.only.is_none() && self.rounds.iter().any(answered) {
             self.probe(cases)?;
         }
         Ok(())
@@ -209,10 +208,12 @@ impl<'a> Exam<'a> {
         let patience = self.options.patience;
         let answer = cases::answer(function, &case.numbers);
         let lines = |process| (process, screens::job(process, function, &answer, None).len());
+        // Nothing is to be waited for where there is no job.
+        let is_job = nums.is_some() && arguments == [function.argument()];
         let request = Request::Round {
             nums,
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
-            lines: Process::SERVERS.map(lines).into(),
+            lines: if is_job { Process::ALL.map(lines).into() } else { BTreeMap::new() },
             patience_ms: patience.as_millis() as u64,
         };
         self.used = true;
@@ -277,11 +278,6 @@ fn lost_build(why: &str) -> Build {
 
 fn unexpected(reply: &Reply) -> SandboxError {
     SandboxError::Failed(format!("an answer to another question: {reply:?}"))
-}
-
-/// Whether the client ended by itself.
-fn ended(round: &Round) -> bool {
-    matches!(round.exits.get(&Process::Client), Some(Exit::Status(_)))
 }
 
 fn hung(round: &Round) -> bool {
