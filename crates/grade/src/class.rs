@@ -143,7 +143,7 @@ fn one(
 ) -> Result<Grade, Error> {
     tell(Event::Now("unpacking"));
     let opened = Opened::new(path, ground)?;
-    let key = key(path, &opened, ground.isolation(), options);
+    let key = key(path, &opened, ground, options);
     let file = folder.join("grade.json");
     if let Some(grade) = kept(&file, &key) {
         tell(Event::Done { grade: &grade, kept: true });
@@ -161,11 +161,11 @@ fn one(
 }
 
 /// All that a grade depends on, in short.
-fn key(path: &Path, opened: &Opened, isolation: &Isolation, options: &Options) -> String {
+fn key(path: &Path, opened: &Opened, ground: &Ground, options: &Options) -> String {
     // However this program is called, grades are the same.
     let options = Options { command: String::new(), ..options.clone() };
-    let version = env!("CARGO_PKG_VERSION");
-    let all = format!("{version} {path:?} {} {isolation:?} {options:?}", opened.fingerprint());
+    let (built, isolation) = (ground.built(), ground.isolation());
+    let all = format!("{built} {path:?} {} {isolation:?} {options:?}", opened.fingerprint());
     Sha256::digest(all).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

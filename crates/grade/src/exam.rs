@@ -193,8 +193,10 @@ fn examine(
     let id = options.id.or_else(|| score::find_id(&exam.boots));
     // What was tried beyond the assignment is no evidence of anything.
     exam.boots.truncate(exam.graded_boots);
-    let boots: Vec<Booted> = exam.boots.into_iter().map(|boot| judge::boot(boot, id)).collect();
-    let judge = |round| judge::round(round, &cases, id);
+    let one_for_all = handin::is_one_for_all(&hand_in);
+    let boots: Vec<Booted> =
+        exam.boots.into_iter().map(|boot| judge::boot(boot, id, one_for_all)).collect();
+    let judge = |round| judge::round(round, &cases, id, one_for_all);
     let rounds: Vec<Judged> = exam.rounds.into_iter().filter_map(judge).collect();
     let isolation = ground.isolation().sentence();
     let evidence = Evidence {

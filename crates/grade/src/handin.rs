@@ -68,6 +68,15 @@ fn find_readme(root: &Path, files: &[String]) -> Option<(String, String)> {
     })
 }
 
+/// Whether one program is all four servers, as the document allows.
+pub(crate) fn is_one_for_all(hand_in: &HandIn) -> bool {
+    let is = |file: &String| {
+        let name = names::last(file);
+        names::is_source(name) && names::split(name).0 == sources::ONE_FOR_ALL
+    };
+    hand_in.files.iter().any(is)
+}
+
 /// What an archive's name should have been like, if it is not.
 fn bad_archive_name(name: &str) -> Option<String> {
     let good = Regex::new(r"^ee450_[a-z0-9]+_session[0-9]\.tar\.gz$").is_ok_and(|re| re.is_match(name));

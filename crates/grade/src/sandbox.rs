@@ -12,7 +12,7 @@ use crate::agent::{self, Reply, Request, Settings};
 use crate::limits::{REPLY_BYTES, WRITTEN_BYTES};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -99,6 +99,7 @@ pub struct Ground {
     folder: TempDir,
     isolation: Isolation,
     read_only: Vec<PathBuf>,
+    built: String,
 }
 
 impl Ground {
@@ -126,12 +127,19 @@ impl Ground {
             fs::write(etc.join(name), text)?;
             fs::set_permissions(etc.join(name), fs::Permissions::from_mode(0o644))?;
         }
-        Ok(Ground { folder, isolation, read_only })
+        let known = fs::metadata(agent)?;
+        let built = format!("{} {}.{}", known.len(), known.mtime(), known.mtime_nsec());
+        Ok(Ground { folder, isolation, read_only, built })
     }
 
     /// Where everything temporary lies.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Tells one build of the grader from another.
+    pub fn built(&self) -> &str {
+        &self.built
     }
 
     /// How well submissions are shut in.

@@ -47,8 +47,9 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     }
     let mut submissions = inside.archives;
     for below in &inside.folders {
-        // A folder that this user may not look into is reported when it is taken in.
-        if Inside::of(below).is_ok_and(|below| below.is_submission()) {
+        // One that this user may not look into is reported when it is taken in, and one with nothing in it is
+        // refused there: its author is in the class.
+        if Inside::of(below).map_or(true, |below| below.is_submission() || below.is_empty()) {
             submissions.push(below.clone());
         }
     }
@@ -100,6 +101,10 @@ impl Inside {
     }
 
     /// Whether it is one, or holds only a folder that is.
+    fn is_empty(&self) -> bool {
+        !(self.work || self.readme || self.others) && self.archives.is_empty() && self.folders.is_empty()
+    }
+
     fn is_submission(&self) -> bool {
         if self.work || self.readme {
             return true;

@@ -233,6 +233,14 @@ fn notes(
         if broken.is_some() && consequence {
             continue;
         }
+        // A line with other words has other marks too: one error.
+        let words = |other: &Difference| {
+            other.kind == Kind::Wording && other.process == d.process && other.actual == d.actual
+        };
+        let marks = !consequence && d.kind != Kind::Wording;
+        if marks && judged.differences.iter().any(words) {
+            continue;
+        }
         let symptom = match d.kind {
             Kind::WrongValue => wrong_value(judged.round.function, values, d, charged_ports),
             kind => Some(Symptom::Screen(kind, d.sentence)),

@@ -2,7 +2,7 @@
 
 use super::group::Group;
 use super::round::{Read, first_missing};
-use super::words::{boot_again, boot_label, grade_again};
+use super::words::{boot_again, boot_label, grade_again, list};
 use super::{Booted, Evidence, wire};
 use crate::model::{Class, Difference, Exit, Kind, Loss, Process, Sentence};
 use crate::policy::Policy;
@@ -88,6 +88,9 @@ pub(super) fn loss(
 }
 
 fn reason(evidence: &Evidence<'_>, groups: &[Group<'_>], phase: u8, id: Option<u16>) -> Reason {
+    if let Some(reason) = no_client(evidence) {
+        return reason;
+    }
     let telling = telling(groups);
     let reads = || telling.iter().flat_map(|group| &group.reads);
     // The runs that come as far as any, and no further, say best what is missing next.
@@ -101,6 +104,20 @@ fn reason(evidence: &Evidence<'_>, groups: &[Group<'_>], phase: u8, id: Option<u
         Some(read) if phase > 0 || all_up(evidence, id) => of_run(evidence, read, phase),
         _ => of_boot(evidence, id),
     }
+}
+
+/// The document starts the client as `./client` beside the Makefile.
+fn no_client(evidence: &Evidence<'_>) -> Option<Reason> {
+    let build = evidence.build.filter(|build| !build.programs.contains(&Process::Client))?;
+    let there: Vec<String> = build.programs.iter().map(|process| format!("./{process}")).collect();
+    Some(Reason {
+        check: "",
+        what: "there is no ./client after make all".to_owned(),
+        run: "build".to_owned(),
+        expected: "./client beside the Makefile".to_owned(),
+        actual: if there.is_empty() { "no program there".to_owned() } else { list(&there) },
+        again: grade_again(evidence, None),
+    })
 }
 
 fn of_run(evidence: &Evidence<'_>, read: &Read<'_>, phase: u8) -> Reason {

@@ -69,6 +69,41 @@ fn harm_is_bounded_and_leaves_nothing() {
     assert!(!std::path::Path::new("/etc/offload-decoy").exists());
 }
 
+/// A Makefile that goes for the grader itself: its first process, its pipes, its environment.
+#[test]
+fn the_grader_inside_cannot_be_reached() {
+    let folder = TempDir::new().unwrap();
+    submissions::flawless(folder.path());
+    let makefile = fs::read_to_string(folder.path().join("Makefile")).unwrap();
+    let attack = "all: reach\n.PHONY: reach\nreach:\n\
+        \t-cat /proc/1/environ /proc/1/mem\n\
+        \t-ls -l /proc/1/fd/\n\
+        \t-echo '{\"stopped\":null}' > /proc/1/fd/1\n\
+        \t-kill -STOP 1\n\t-kill -KILL 1\n\
+        \t-head -c 1M /dev/zero > /dev/zeros\n\t-touch /usr/decoy /etc/decoy /run/decoy\n";
+    fs::write(folder.path().join("Makefile"), makefile + attack).unwrap();
+    let (temporary, out) = (open_folder(), TempDir::new().unwrap());
+    let mut command = offload();
+    command.arg("grade").arg(folder.path()).args(["--runs", "1", "--json", "--out"]).arg(out.path());
+    command.env("TA_TOKEN", SECRET).env("TMPDIR", temporary.path());
+    let (grades, _said) = left_clean(&mut command, &temporary);
+    let built = grades[0]["build"]["output"].as_str().unwrap();
+    for refused in [
+        "/proc/1/environ: Permission denied",
+        "/proc/1/mem: Permission denied",
+        "symbolic link '/proc/1/fd/1': Permission denied",
+        "/proc/1/fd/1: Permission denied",
+        "/dev/zeros: Read-only file system",
+        "'/usr/decoy': Read-only file system",
+        "'/etc/decoy': Read-only file system",
+        "'/run/decoy': Read-only file system",
+    ] {
+        assert!(built.contains(refused), "{refused} is missing in\n{built}");
+    }
+    assert!(!built.contains(SECRET), "{built}");
+    assert_eq!(grades[0]["score"]["strict"], 100.0, "and it is graded as if nothing had been");
+}
+
 /// What containers without namespaces are like: bubblewrap is not to be found.
 #[test]
 fn without_namespaces_it_works_and_says_what_is_weaker() {
