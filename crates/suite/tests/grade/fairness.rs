@@ -29,7 +29,7 @@ fn each_defect_costs_what_the_document_says_and_nothing_else() {
         submissions::make(mutant, &folder);
     }
     assert!(MUTANTS.len() >= 30, "{}", MUTANTS.len());
-    let (grades, _out) = graded(class.path(), &["--runs", "1", "--patience", "2"]);
+    let (grades, _out) = graded(class.path(), &["--runs", "1", "--patience", "2", "--jobs", "4"]);
     let mut wrong = Vec::new();
     for mutant in steady() {
         let grade = named(&grades, mutant.name);
@@ -77,7 +77,7 @@ fn the_flawless_one_gets_everything_twenty_times_over() {
             &class.path().join(format!("ee450_student{}_session1.tar.gz", (b'a' + n) as char)),
         );
     }
-    let (grades, _out) = graded(class.path(), &["--runs", "2"]);
+    let (grades, _out) = graded(class.path(), &["--runs", "2", "--jobs", "4"]);
     assert_eq!(grades.len(), 20);
     for grade in &grades {
         assert_eq!(scores(grade), (100.0, 100.0), "{}: {:#?}", grade["name"], losses(grade));

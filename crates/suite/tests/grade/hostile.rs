@@ -52,7 +52,7 @@ fn harm_is_bounded_and_leaves_nothing() {
     }
     assert!(HOSTILE.len() >= 17, "each kind in a server, and those that can in the Makefile");
 
-    let (grades, out) = graded(class.path(), &["--runs", "1", "--patience", "2"]);
+    let (grades, out) = graded(class.path(), &["--runs", "1", "--patience", "2", "--jobs", "4"]);
 
     for hostile in HOSTILE {
         let score = named(&grades, hostile.name)["score"]["lenient"].as_f64().expect(hostile.name);
