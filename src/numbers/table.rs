@@ -30,7 +30,7 @@ pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
 const MAX_PIECES: u64 = 1 << 19;
 /// Bytes that are counted at a time: the page cache is copied faster in larger steps than a piece.
 const COUNTED_BYTES: u64 = 1 << 20;
-/// Where to begin in memory: the kernel copies a file there twice as fast as beside it, which is where
+/// Where to begin in memory: the kernel copies a file there faster than beside it, which is where
 /// allocators like to begin.
 const CACHE_LINE: usize = 64;
 /// Bytes beyond a piece that are read with it: its last line, carriage return and line feed.

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use terminal::Terminal;
 
-/// In every environment of a bare agent's children, so that none of them is overlooked.
+/// In the environment of every program, so that whoever looks at the system sees whose it is.
 pub const MARK: &str = "OFFLOAD_GRADE_MARK";
 
 /// How often what cannot be waited for is looked at.
@@ -60,7 +60,7 @@ pub struct Settings {
     pub alone: bool,
     /// The user that programs are run as, where the agent is root and not alone.
     pub demote: Option<u32>,
-    /// Distinguishes this agent's children from others'.
+    /// What [`MARK`] says: the grader's temporary folder.
     pub mark: String,
 }
 

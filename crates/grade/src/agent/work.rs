@@ -124,20 +124,25 @@ pub fn descendants(ancestor: Pid) -> Vec<Pid> {
 }
 
 fn parent(pid: Pid) -> Option<Pid> {
-    status(pid, "PPid:").map(|number| Pid::from_raw(number as i32))
+    number(&status(pid), "PPid:").map(|number| Pid::from_raw(number as i32))
+}
+
+/// What the kernel says of a process; nothing of one that is gone.
+fn status(pid: Pid) -> String {
+    fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default()
 }
 
 /// One number of a process's status.
-fn status(pid: Pid, name: &str) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+fn number(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
 /// What processes hold in memory together, shared memory counted for each that has touched it.
 pub fn resident_bytes(of: &[Pid]) -> u64 {
     let kib = |pid: &Pid| {
-        status(*pid, "RssAnon:").unwrap_or_default() + status(*pid, "RssShmem:").unwrap_or_default()
+        let status = status(*pid);
+        ["RssAnon:", "RssShmem:"].iter().filter_map(|name| number(&status, name)).sum::<u64>()
     };
     of.iter().map(kib).sum::<u64>() << 10
 }

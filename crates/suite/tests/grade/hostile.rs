@@ -56,7 +56,7 @@ fn harm_is_bounded_and_leaves_nothing() {
 
     for hostile in HOSTILE {
         let score = named(&grades, hostile.name)["score"]["lenient"].as_f64().expect(hostile.name);
-        assert!((0.0..=100.0).contains(&score), "{}: {score}", hostile.name);
+        assert!((0.0..=100.0).contains(&score), "{} ({}): {score}", hostile.name, hostile.what);
         let page = fs::read_to_string(out.path().join(hostile.name).join("index.html")).unwrap();
         assert!(!page.contains(SECRET), "{}: the decoy was read", hostile.name);
         assert!(!page.contains('\u{1b}'), "{}: an escape sequence in the page", hostile.name);
