@@ -1,5 +1,5 @@
 #!/bin/sh
-# `make fuzz`: fuzzes the three parsers of what comes from outside, one after the other.
+# `make fuzz`: fuzzes the parsers of what comes from outside, one after the other.
 #
 # scripts/fuzz.sh [SECONDS [TARGET...]]: each target for that long, 60 s unless said. The corpora stay in
 # fuzz/corpus, so that each run goes on where the last one ended; a finding is in fuzz/artifacts.
@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 
 seconds=${1-60}
 [ $# -eq 0 ] || shift
-[ $# -gt 0 ] || set -- frame datagram numbers
+[ $# -gt 0 ] || set -- frame datagram numbers bencode metainfo peer_wire tracker
 
 if ! rustc +nightly --version >/dev/null 2>&1; then
     echo "No nightly toolchain here, which fuzzing needs. Get one: rustup toolchain install nightly --profile minimal" >&2
