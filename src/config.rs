@@ -7,9 +7,11 @@
 //! take no arguments).
 
 mod key;
+mod staging;
 mod topology;
 
 pub use key::Key;
+pub use staging::Stage;
 pub use topology::{Backend, Topology};
 
 use crate::limits;
@@ -77,6 +79,10 @@ pub struct Config {
     pub backends: Vec<Host>,
     /// How long is waited for others.
     pub deadlines: Deadlines,
+    /// The numbers that are staged, not sent: a .torrent file's path or a magnet link.
+    pub dataset: Option<String>,
+    /// How much of it a backend stages.
+    pub stage: Stage,
     /// Where the values are from, for errors.
     origin: String,
 }
@@ -201,6 +207,8 @@ struct Raw {
     aws: RawAws,
     backend: Option<Vec<RawBackend>>,
     deadlines: RawDeadlines,
+    dataset: Option<Spanned<String>>,
+    stage: Option<Stage>,
 }
 
 #[derive(Default, Deserialize)]
@@ -327,6 +335,8 @@ fn build(raw: Raw, source: &Source<'_>) -> Result<Config, Error> {
                 limits::CLIENT_STALL,
             )?,
         },
+        dataset: staging::dataset(raw.dataset, source)?,
+        stage: raw.stage.unwrap_or_default(),
         key: key_of(raw.key_file, source)?,
         origin: source.origin(),
     };
@@ -501,6 +511,7 @@ mod tests {
             let c = Config::load(&places).unwrap();
             assert_eq!((c.id, c.transcript, c.datagram_bytes), (319, Transcript::Tables, None));
             assert!(c.key.is_none());
+            assert_eq!((c.dataset, c.stage), (None, Stage::Whole));
             assert_eq!(c.aws, Aws { host: "localhost".into(), tcp_port: 25319, udp_port: 24319 });
             let expected = [("A", 21319), ("B", 22319), ("C", 23319)];
             assert_eq!(c.backends, expected.map(|(name, port)| host(name, "localhost", port)));
@@ -523,11 +534,14 @@ mod tests {
     fn every_key_is_taken() {
         let c = config(
             "id = 7\ntranscript = \"example\"\ndatagram_bytes = 1024\n\
+             dataset = \"magnet:?xt=urn:btih:00\"\nstage = \"shard\"\n\
              [aws]\nhost = \"::1\"\ntcp_port = 1\nudp_port = 65535\n\
              [[backend]]\nname = \"X9\"\nhost = \"127.0.0.2\"\nport = 5\n[[backend]]\n\
              [deadlines]\nrestart_wait_s = 0.5\nclient_stall_s = 86400\n",
         );
         assert_eq!((c.id, c.transcript, c.datagram_bytes), (7, Transcript::Example, Some(1024)));
+        assert_eq!(c.dataset.as_deref(), Some("magnet:?xt=urn:btih:00"));
+        assert_eq!(c.stage, Stage::Shard);
         assert_eq!(c.aws, Aws { host: "::1".into(), tcp_port: 1, udp_port: 65535 });
         assert_eq!(c.backends, [host("X9", "127.0.0.2", 5), host("B", "localhost", 22007)]);
         assert_eq!(c.deadlines.restart_wait, Duration::from_millis(500));
@@ -596,6 +610,11 @@ mod tests {
                  default port",
             ),
             ("key_file = \"\"", "offload.toml:1: key_file = \"\": it has to be a path"),
+            (
+                "\ndataset = \"nums.csv\"",
+                "offload.toml:2: dataset = \"nums.csv\": it has to be a path that ends with .torrent or a \
+                 link, magnet:?...",
+            ),
         ] {
             assert_eq!(refusal(toml), message);
         }
@@ -661,6 +680,7 @@ mod tests {
             ("[aws]\nport = 4", "offload.toml:2: unknown field `port`", "`tcp_port`"),
             ("[[backend]]\nip = 4", "offload.toml:2: unknown field `ip`", "`host`"),
             ("[deadlines]\nrestart_wait = 4", "offload.toml:2: unknown field `restart_wait`", "_s`"),
+            ("id = 3\nstage = \"some\"", "offload.toml:2: unknown variant `some`", "`shard`"),
             ("transcript = \"tabels\"", "offload.toml:1: unknown variant `tabels`", "`example`"),
             ("id = 3\nwhat is this", "offload.toml:2: ", "expected"),
         ] {
@@ -715,7 +735,7 @@ mod tests {
         assert!(missing.starts_with(&format!("key file {}: it does not exist", path.display())));
     }
 
-    /// The sample states the defaults, except for these two, which have none to state.
+    /// The sample states the defaults, except for these three, which have none to state.
     #[test]
     fn the_sample_is_valid_as_it_is_and_with_every_key_set() {
         let sample = include_str!("../offload.sample.toml");
@@ -731,12 +751,18 @@ mod tests {
             let mut c = folder.load(text).unwrap();
             assert_eq!(c.key.take().map(|k| *k.bytes()), all.then_some([0xa5; 32]));
             assert_eq!(c.datagram_bytes.take(), all.then_some(limits::NETWORK_DATAGRAM_BYTES));
+            let dataset = folder.0.join("nums.csv.torrent").display().to_string();
+            assert_eq!(c.dataset.take(), all.then_some(dataset));
             c.origin = defaults().origin;
             assert_eq!(format!("{c:?}"), format!("{:?}", defaults()));
         }
         // Every key that there is: each name that serde would accept is in the sample.
         for (table, keys) in [
-            ("", "`id`, `transcript`, `key_file`, `datagram_bytes`, `aws`, `backend`, `deadlines`"),
+            (
+                "",
+                "`id`, `transcript`, `key_file`, `datagram_bytes`, `aws`, `backend`, `deadlines`, \
+                 `dataset`, `stage`",
+            ),
             ("[aws]\n", "`host`, `tcp_port`, `udp_port`"),
             ("[[backend]]\n", "`name`, `host`, `port`"),
             ("[deadlines]\n", "`restart_wait_s` or `client_stall_s`"),

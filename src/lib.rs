@@ -41,6 +41,7 @@
 //! ```
 
 pub mod config;
+pub mod dataset;
 pub mod event;
 pub mod io;
 pub mod limits;

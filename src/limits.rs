@@ -64,6 +64,8 @@ pub const MAX_GREETINGS: usize = 256;
 pub const MAX_BACKEND_JOBS: usize = 1024;
 /// Most sessions in which AWS has yet to say a word; the oldest makes room.
 pub const MAX_HALF_OPEN: usize = 1024;
+/// Most ranges of a dataset that one backend maps at once, a thread for each.
+pub const MAX_MAPS: usize = 64;
 /// Most backends.
 pub const MAX_BACKENDS: usize = 256;
 /// Times that one shard is tried, the first included, before its job is given up.

@@ -64,6 +64,12 @@ pub trait Reduction: Send + Sync {
     fn reduce(&self, a: I256, b: I256) -> I256;
 }
 
+impl fmt::Debug for dyn Reduction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// The four reductions of the assignment (tables 1 and 2), exact for every i64.
 ///
 /// Parsed from exactly `min`, `max`, `sum` or `sos`, in lower or in upper case.

@@ -69,6 +69,7 @@ fn frame_name(frame: &Frame) -> &'static str {
         Frame::Notice { .. } => "NOTICE",
         Frame::Alive => "ALIVE",
         Frame::Abort { .. } => "ABORT",
+        Frame::Dataset { .. } => "DATASET",
     }
 }
 
@@ -84,6 +85,7 @@ fn body_name(body: &Body<'_>) -> &'static str {
         Body::Closed => "CLOSED",
         Body::Gone => "GONE",
         Body::Abort { .. } => "ABORT",
+        Body::OpenRows { .. } => "OPEN ROWS",
     }
 }
 
@@ -140,7 +142,8 @@ fn every_frame_is_drawn_and_means_what_is_said() {
         example.check(&meaning, &again);
         drawn.insert(name);
     }
-    assert_eq!(drawn, set(["HELLO", "SEND", "DATA", "RESULT", "ERROR", "NOTICE", "ALIVE", "ABORT"]));
+    let all = ["HELLO", "SEND", "DATA", "RESULT", "ERROR", "NOTICE", "ALIVE", "ABORT", "DATASET"];
+    assert_eq!(drawn, set(all));
 }
 
 #[test]
@@ -151,7 +154,19 @@ fn every_datagram_is_drawn_and_means_what_is_said() {
         example.check(&meaning, &again);
         drawn.insert(name);
     }
-    let all = ["OPEN", "ACCEPT", "DATA", "ACK", "PING", "RESULT", "DONE", "CLOSED", "GONE", "ABORT"];
+    let all = [
+        "OPEN",
+        "ACCEPT",
+        "DATA",
+        "ACK",
+        "PING",
+        "RESULT",
+        "DONE",
+        "CLOSED",
+        "GONE",
+        "ABORT",
+        "OPEN ROWS",
+    ];
     assert_eq!(drawn, set(all));
 }
 
@@ -214,6 +229,7 @@ fn the_waits_in_the_table_are_those_of_limits() {
         ("where one is missing", GAP_ACK_DELAY),
         ("AWS asks a quiet backend", PING_INTERVAL),
         ("AWS tells the client (NOTICE)", BACKEND_SILENCE),
+        ("rows of a dataset go to another", BACKEND_SILENCE),
         ("a backend forgets a half-open session", BACKEND_SILENCE),
         ("a job waits as long", RESTART_WAIT),
         ("a backend is taken for dead", BACKEND_SILENCE),

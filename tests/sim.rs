@@ -37,6 +37,10 @@ fn seeds_reach_answers_errors_and_every_fate() {
     let (answers, errors) = runs.iter().fold((0, 0), |(a, e), r| (a + r.answers, e + r.errors));
     assert!(answers > 250 && errors > 20, "{answers} answers, {errors} errors");
     let text: String = runs.iter().map(|r| r.trace.as_str()).collect();
+    assert!(
+        text.contains("takes over") && text.contains("maps by ticket"),
+        "no dataset was ever mapped"
+    );
     for fate in ["Arrives", "Doubled", "Corrupted", "Lost", "Congested", "Cut"] {
         assert!(text.lines().any(|line| line.ends_with(fate)), "no datagram was ever {fate}");
     }

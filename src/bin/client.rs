@@ -3,7 +3,7 @@
 use offload::config::Config;
 use offload::event::Event;
 use offload::io::console::Console;
-use offload::io::{places, run_client, signal, threads};
+use offload::io::{hand_over_client, places, run_client, signal, threads};
 use offload::numbers::{Source, Table};
 use offload::reduction::{Function, Reduction};
 use offload::screen::Line;
@@ -30,10 +30,12 @@ fn main() -> ExitCode {
 fn run(function: Function) -> anyhow::Result<()> {
     signal::exit_on_interrupt()?;
     let env = |name: &str| std::env::var(name).ok();
-    let config = Config::load(&places()?)?;
+    let places = places()?;
+    let config = Config::load(&places)?;
+    hand_over_client(&config, &places, function.name())?;
     let mut console = Console::new("client", env)?;
     console.show(&Event::Screen(Line::ClientUp))?;
-    let files: Vec<_> = places()?.into_iter().map(|place| place.join("nums.csv")).collect();
+    let files: Vec<_> = places.iter().map(|place| place.join("nums.csv")).collect();
     let numbers = Table::find(&files, threads())?;
     console.expect(numbers.rows());
     run_client(&config, function.name(), &numbers, &mut |event| console.show(&event))?;

@@ -8,6 +8,8 @@
 //! left out: protocol decisions. The driver does what the machine says.
 
 pub mod console;
+mod handover;
+mod maps;
 pub mod roles;
 mod run;
 pub mod signal;
@@ -15,4 +17,9 @@ mod source;
 mod tcp;
 mod udp;
 
-pub use roles::{Error, backend_process, places, run_aws, run_backend, run_client, threads};
+pub use handover::{TORRENT, dataset, hand_over_backend, hand_over_client};
+pub use maps::Dataset;
+pub use roles::{
+    Error, backend_process, places, run_aws, run_backend, run_client, run_dataset_backend,
+    run_dataset_client, threads,
+};

@@ -3,12 +3,15 @@
 //! What is left out: arguments and exit statuses (`src/bin`), and the protocol (`proto`).
 
 use super::console::Console;
+use super::handover::hand_over_backend;
+use super::maps::{Dataset, Maps};
 use super::run::Driver;
 use super::signal;
 use super::source::Feeder;
 use super::tcp::{Tcp, listen};
 use super::udp::Udp;
 use crate::config::{self, Config};
+use crate::dataset::Id;
 use crate::event::Event;
 use crate::limits::{
     AWS_SILENCE, LOOPBACK_RING_BYTES, MAX_NAME_BYTES, NETWORK_DATAGRAM_BYTES, NETWORK_RING_BYTES,
@@ -24,6 +27,7 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -72,6 +76,20 @@ pub enum Error {
         /// All there are.
         known: String,
     },
+    /// A dataset is to be used, and the program that can is not there.
+    #[error(
+        "the dataset {dataset} wants the offload command, and {} cannot be started ({source}): build it with \
+         `make suite`",
+        command.display()
+    )]
+    NoCommand {
+        /// The dataset.
+        dataset: String,
+        /// Where the command should be.
+        command: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The job has failed: the sentence says whose fault it is.
     #[error("{0}")]
     Failed(String),
@@ -100,6 +118,32 @@ pub fn run_client(
     source: &dyn Source,
     sink: Sink<'_>,
 ) -> Result<I256, Error> {
+    run_job(config, function, (source.rows(), None), source, sink)
+}
+
+/// The same over all `rows` rows of a dataset that the backends have or get by themselves: only its name is
+/// sent.
+///
+/// # Errors
+/// As [`run_client`].
+pub fn run_dataset_client(
+    config: &Config,
+    function: &str,
+    dataset: Id,
+    rows: u64,
+    sink: Sink<'_>,
+) -> Result<I256, Error> {
+    let nothing: &[i64] = &[];
+    run_job(config, function, (rows, Some(dataset)), &nothing, sink)
+}
+
+fn run_job(
+    config: &Config,
+    function: &str,
+    (count, dataset): (u64, Option<Id>),
+    source: &dyn Source,
+    sink: Sink<'_>,
+) -> Result<I256, Error> {
     if !is_name(function.as_bytes()) {
         let rule = format!("1 to {MAX_NAME_BYTES} of A-Z, 0-9 and _");
         return Err(Error::Failed(format!("{function:?} cannot name a reduction: names are {rule}")));
@@ -111,7 +155,8 @@ pub fn run_client(
     let start = Instant::now();
     let settings = client::Settings {
         function: function.to_owned(),
-        count: source.rows(),
+        count,
+        dataset,
         key: config.key.as_ref().map(|key| *key.bytes()),
         silence: AWS_SILENCE,
     };
@@ -193,6 +238,30 @@ pub fn run_backend(
     reductions: Registry,
     sink: Sink<'_>,
 ) -> Result<(), Error> {
+    run_any_backend(config, name, reductions, None, sink)
+}
+
+/// The same with a dataset, whose rows it maps where a client asks for them.
+///
+/// # Errors
+/// As [`run_backend`].
+pub fn run_dataset_backend(
+    config: &Config,
+    name: &str,
+    reductions: Registry,
+    dataset: Arc<dyn Dataset>,
+    sink: Sink<'_>,
+) -> Result<(), Error> {
+    run_any_backend(config, name, reductions, Some(dataset), sink)
+}
+
+fn run_any_backend(
+    config: &Config,
+    name: &str,
+    reductions: Registry,
+    dataset: Option<Arc<dyn Dataset>>,
+    sink: Sink<'_>,
+) -> Result<(), Error> {
     let topology = config.resolve()?;
     let known = || topology.backends.iter().map(|b| b.name.as_str()).collect::<Vec<_>>().join(", ");
     let place = topology.backends.iter().position(|b| b.name == name);
@@ -213,10 +282,12 @@ pub fn run_backend(
         credit_bytes: udp.credit_bytes()?,
         key: config.key.as_ref().map(|key| *key.bytes()),
         reductions,
+        dataset: dataset.as_ref().map(|dataset| dataset.id()),
     };
+    let maps = dataset.map(Maps::new).transpose()?;
     let machine = backend::Backend::new(settings, Rng::from_system()?);
     let mut on_event = |event| sink(event).map(ControlFlow::Continue);
-    Ok(Driver::new(Instant::now(), machine, &mut on_event).with_udp(udp).run()?)
+    Ok(Driver::new(Instant::now(), machine, &mut on_event).with_udp(udp).with_maps(maps).run()?)
 }
 
 /// What to do about an address that is not to be had.
@@ -253,7 +324,7 @@ pub fn places() -> io::Result<Vec<PathBuf>> {
 }
 
 /// A whole backend process, as its environment and `offload.toml` want it: the one called `name`, or
-/// the one that `OFFLOAD_BACKEND` names.
+/// the one that `OFFLOAD_BACKEND` names; with a dataset, by way of the `offload` command.
 ///
 /// # Errors
 /// As [`run_backend`], and when signals, screen or configuration are not in order.
@@ -261,7 +332,9 @@ pub fn backend_process(name: &'static str) -> Result<(), Error> {
     signal::exit_on_interrupt().map_err(io::Error::other)?;
     let env = |name: &str| std::env::var(name).ok();
     let name = env(BACKEND_VARIABLE).unwrap_or(name.to_owned());
-    let config = Config::load(&places()?)?;
+    let places = places()?;
+    let config = Config::load(&places)?;
+    hand_over_backend(&config, &places, &name)?;
     let mut console = Console::new("server", env)?;
     run_backend(&config, &name, Registry::course(), &mut |event| console.show(&event))
 }

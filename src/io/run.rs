@@ -4,6 +4,7 @@
 //! the next numbers. After each the machine is drained. What is left out: which sockets there are and
 //! what is done with events (`roles`).
 
+use super::maps::Maps;
 use super::source::Feeder;
 use super::tcp::Tcp;
 use super::udp::{Batch, Udp};
@@ -35,6 +36,7 @@ pub struct Driver<'a, M> {
     conns: BTreeMap<Conn, Tcp>,
     next_conn: u64,
     feeder: Option<Feeder<'a>>,
+    maps: Option<Maps>,
     buffer: Vec<u8>,
     wake: Option<Time>,
     sink: Sink<'a>,
@@ -46,6 +48,7 @@ pub struct Driver<'a, M> {
 enum Owner {
     Udp,
     Listener,
+    Maps,
     Conn(Conn),
 }
 
@@ -61,6 +64,7 @@ impl<'a, M: Machine> Driver<'a, M> {
             conns: BTreeMap::new(),
             next_conn: 0,
             feeder: None,
+            maps: None,
             buffer: vec![0; READ_BUFFER_BYTES],
             wake: None,
             sink,
@@ -81,6 +85,11 @@ impl<'a, M: Machine> Driver<'a, M> {
 
     pub fn with_feeder(mut self, feeder: Feeder<'a>) -> Self {
         self.feeder = Some(feeder);
+        self
+    }
+
+    pub fn with_maps(mut self, maps: Option<Maps>) -> Self {
+        self.maps = maps;
         self
     }
 
@@ -142,6 +151,10 @@ impl<'a, M: Machine> Driver<'a, M> {
             fds.push(PollFd::new(udp, PollFlags::IN));
             owners.push(Owner::Udp);
         }
+        if let Some(maps) = &self.maps {
+            fds.push(PollFd::new(maps, PollFlags::IN));
+            owners.push(Owner::Maps);
+        }
         let instant = Instant::now();
         let paused = self.accept_from > instant;
         if let Some(listener) = self.listener.as_ref().filter(|_| !paused) {
@@ -174,6 +187,12 @@ impl<'a, M: Machine> Driver<'a, M> {
             match owner {
                 Owner::Udp => self.on_udp()?,
                 Owner::Listener => self.on_listener()?,
+                Owner::Maps => {
+                    let done = self.maps.as_mut().map_or(Vec::new(), Maps::take_done);
+                    for (ticket, result) in done {
+                        self.feed(Input::Mapped { ticket, result })?;
+                    }
+                }
                 Owner::Conn(conn) => self.on_conn(conn, events)?,
             }
         }
@@ -290,6 +309,16 @@ impl<'a, M: Machine> Driver<'a, M> {
                 Output::Read { rows } => {
                     if let Some(feeder) = &mut self.feeder {
                         feeder.request(rows);
+                    }
+                }
+                Output::Map { ticket, rows, reduction } => {
+                    if let Some(maps) = &mut self.maps {
+                        maps.begin(ticket, rows, reduction);
+                    }
+                }
+                Output::Unmap { ticket } => {
+                    if let Some(maps) = &mut self.maps {
+                        maps.call_off(ticket);
                     }
                 }
                 Output::Event(event) => {

@@ -4,7 +4,8 @@
 //! there are two parsers. `plain` takes plain rows as fast as the machine can; it judges nothing: the
 //! first row it does not take goes to `row`, which reads it with the csv crate and says what is wrong.
 //! `table` cuts a file into pieces that any thread may read at any time, again and again, so that a
-//! range of numbers can be sent a second time and nobody ever holds all of them.
+//! range of numbers can be sent a second time and nobody ever holds all of them. Rows of a file that is
+//! only in part there are read by the places that a table of the whole one has noted.
 //!
 //! Left out: files that are no regular files (a pipe cannot be read twice), and writes through a shared
 //! mapping, whose time stamps the kernel may set late.
@@ -15,7 +16,7 @@ mod simd;
 mod table;
 
 pub use row::{Problem, Shown};
-pub use table::Table;
+pub use table::{Span, Table};
 
 use crate::limits;
 use std::fmt;

@@ -11,6 +11,10 @@
 //!
 //! Left out: memory mapping, where a file that shrinks kills the process instead of giving an error.
 
+mod span;
+
+pub use span::Span;
+
 use super::row::Parser;
 use super::{Error, Fault, Source, plain};
 use crate::limits::{MAX_ROW_BYTES, PIECE_BYTES};
@@ -171,24 +175,35 @@ impl Table {
         Ok(&bytes[start..end])
     }
 
-    /// Appends the numbers in `lines` to `out`; `first` is the row of the first.
-    fn parse(&self, mut lines: &[u8], first: u64, out: &mut Vec<i64>) -> Result<(), Error> {
-        let before = out.len();
-        let mut parser = Parser::default();
-        loop {
-            let taken = plain::parse(lines, out);
-            lines = &lines[taken..];
-            if lines.is_empty() {
-                return Ok(());
+    /// For each piece of `piece_bytes` bytes of the whole file: how many rows begin in it, and the bytes before
+    /// the first of them (0 where none begins). What a torrent says, so that who has a piece has its rows.
+    ///
+    /// # Errors
+    /// The file cannot be read. Whether it was the same throughout, [`Source::check`] says.
+    pub fn begins(&self, piece_bytes: u64) -> Result<Vec<(u64, u64)>, Error> {
+        let mut pieces = Vec::new();
+        let mut memory = vec![0; COUNTED_BYTES as usize];
+        let mut start = 0;
+        while start < self.stamp.size {
+            let end = self.stamp.size.min(start + piece_bytes);
+            let (mut count, mut first) = (0, None);
+            if (start..end).contains(&self.text.start) {
+                (count, first) = (1, Some(self.text.start));
             }
-            let end = memchr(b'\n', lines).unwrap_or(lines.len());
-            let number = parser.parse(&lines[..end]).map_err(|problem| {
-                let line = first + (out.len() - before) as u64 + 1;
-                Error::Row { path: self.path.clone(), line, problem }
-            })?;
-            out.push(number);
-            lines = lines.get(end + 1..).unwrap_or_default();
+            // A row begins behind a line feed, which may be the last byte of the piece before.
+            let mut at = self.text.start.max(start.saturating_sub(1));
+            let stop = self.text.end.min(end - 1);
+            while at < stop {
+                let buffer = &mut memory[..(stop - at).min(COUNTED_BYTES) as usize];
+                self.file.read_exact_at(buffer, at).map_err(|e| broken(&self.path, e))?;
+                count += memchr_iter(b'\n', buffer).count() as u64;
+                first = first.or_else(|| Some(at + 1 + memchr(b'\n', buffer)? as u64));
+                at += buffer.len() as u64;
+            }
+            pieces.push((count, first.map_or(0, |first| first - start)));
+            start = end;
         }
+        Ok(pieces)
     }
 
     fn changed(&self) -> Error {
@@ -234,7 +249,7 @@ impl Source for Table {
         let before = out.len();
         out.reserve((wanted.end - wanted.start) as usize);
         // A row may be wrong because somebody is writing to the file, which is then the thing to say.
-        self.parse(lines, wanted.start, out).or_else(|e| self.check().and(Err(e)))?;
+        parse_lines(&self.path, lines, wanted.start, out).or_else(|e| self.check().and(Err(e)))?;
         if (out.len() - before) as u64 != wanted.end - wanted.start {
             return Err(self.changed());
         }
@@ -247,6 +262,26 @@ impl Source for Table {
             Ok(now) if Stamp::of(&now) == self.stamp => Ok(()),
             _ => Err(self.changed()),
         }
+    }
+}
+
+/// Appends the numbers in `lines` to `out`; `first` is the row of the first.
+fn parse_lines(path: &Path, mut lines: &[u8], first: u64, out: &mut Vec<i64>) -> Result<(), Error> {
+    let before = out.len();
+    let mut parser = Parser::default();
+    loop {
+        let taken = plain::parse(lines, out);
+        lines = &lines[taken..];
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let end = memchr(b'\n', lines).unwrap_or(lines.len());
+        let number = parser.parse(&lines[..end]).map_err(|problem| {
+            let line = first + (out.len() - before) as u64 + 1;
+            Error::Row { path: path.to_owned(), line, problem }
+        })?;
+        out.push(number);
+        lines = lines.get(end + 1..).unwrap_or_default();
     }
 }
 
@@ -384,10 +419,10 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     /// A directory of its own for a test, removed at the end.
-    struct Dir(PathBuf);
+    pub struct Dir(pub PathBuf);
 
     impl Dir {
-        fn new() -> Dir {
+        pub fn new() -> Dir {
             static NEXT: AtomicU64 = AtomicU64::new(0);
             let id = NEXT.fetch_add(1, Ordering::Relaxed);
             let path = std::env::temp_dir().join(format!("offload-table-{}-{id}", std::process::id()));
@@ -395,7 +430,7 @@ mod tests {
             Dir(path)
         }
 
-        fn file(&self, bytes: &[u8]) -> PathBuf {
+        pub fn file(&self, bytes: &[u8]) -> PathBuf {
             let path = self.0.join("nums.csv");
             std::fs::write(&path, bytes).unwrap();
             path
@@ -408,7 +443,7 @@ mod tests {
         }
     }
 
-    fn read_rows(table: &Table, rows: Range<u64>) -> Result<Vec<i64>, Error> {
+    pub fn read_rows(table: &Table, rows: Range<u64>) -> Result<Vec<i64>, Error> {
         let (mut scratch, mut out) = (Vec::new(), Vec::new());
         for piece in table.pieces(&rows) {
             let next = rows.start + out.len() as u64;
@@ -579,7 +614,7 @@ mod tests {
     }
 
     /// One row of a file: mostly good ones of every form, some bad.
-    fn any_row() -> impl Strategy<Value = Vec<u8>> {
+    pub fn any_row() -> impl Strategy<Value = Vec<u8>> {
         let number = prop_oneof![
             4 => any::<i64>().prop_map(|n| n.to_string()),
             4 => (-1000i64..1000).prop_map(|n| n.to_string()),
@@ -638,7 +673,7 @@ mod tests {
     }
 
     /// A table of `path` in pieces of any size, without the wait for its time stamp.
-    fn count_now(path: &Path, threads: usize, piece_bytes: u64) -> Result<Table, Error> {
+    pub fn count_now(path: &Path, threads: usize, piece_bytes: u64) -> Result<Table, Error> {
         let file = File::open(path).unwrap();
         let stamp = Stamp::of(&file.metadata().unwrap());
         Table::count(path, (file, stamp), threads, piece_bytes)

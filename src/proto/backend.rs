@@ -6,18 +6,23 @@
 //!             first word in the session         RESULT, again and again
 //! ```
 //!
+//! Where the numbers are rows of a dataset that lies here, none are received: the job is Mapping until the
+//! driver, which has the dataset, has mapped them.
+//!
 //! A session is a random number that AWS can only have from ACCEPT. So a replayed or delayed OPEN
 //! begins nothing that anybody sees: it stays half-open and is forgotten. What is left out: what a
 //! reduction computes (`reduction`), sockets and screens (the driver's).
+
+mod job;
 
 use super::rudp::receiver::{Arrival, Receiver};
 use super::rudp::rtt::{Retry, Rtt};
 use super::seal::Seal;
 use super::{Conn, Input, Machine, Output};
+use crate::dataset;
 use crate::event::{Event, Record, job_name};
 use crate::limits::{
-    BACKEND_SILENCE, JOB_SILENCE, LOOPBACK_DATAGRAM_BYTES, MAX_BACKEND_JOBS, MAX_HALF_OPEN,
-    NETWORK_DATAGRAM_BYTES,
+    LOOPBACK_DATAGRAM_BYTES, MAX_BACKEND_JOBS, MAX_HALF_OPEN, MAX_MAPS, NETWORK_DATAGRAM_BYTES,
 };
 use crate::reduction::{Reduction, Registry};
 use crate::rng::Rng;
@@ -27,8 +32,10 @@ use crate::wire::auth::{self, DatagramResponder};
 use crate::wire::datagram::{Body, Header, decode, encode};
 use crate::wire::frame::widen;
 use ethnum::I256;
+use job::{Job, Open, Stage};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a backend is told once.
@@ -48,6 +55,8 @@ pub struct Settings {
     pub key: Option<[u8; 32]>,
     /// The reductions that are known.
     pub reductions: Registry,
+    /// The dataset whose rows the driver can map.
+    pub dataset: Option<dataset::Id>,
 }
 
 /// The backend machine.
@@ -56,6 +65,8 @@ pub struct Backend {
     rng: Rng,
     responder: Option<DatagramResponder>,
     jobs: BTreeMap<u128, Job>,
+    /// The last ticket that was given out.
+    ticket: u64,
     out: VecDeque<Out>,
     current: Vec<u8>,
     plain: Vec<u8>,
@@ -65,29 +76,9 @@ pub struct Backend {
 #[derive(Debug)]
 enum Out {
     Datagram { to: SocketAddr, bytes: Vec<u8> },
+    Map { ticket: u64, rows: Range<u64>, reduction: Arc<dyn Reduction> },
+    Unmap { ticket: u64 },
     Event(Event),
-}
-
-#[derive(Debug)]
-enum Stage {
-    HalfOpen { accept: Vec<u8>, since: Time },
-    Receiving,
-    Answering { retry: Retry },
-}
-
-struct Job {
-    header: Header,
-    attempt: u32,
-    aws: SocketAddr,
-    seal: Seal,
-    reduction: Arc<dyn Reduction>,
-    count: u64,
-    received: u64,
-    partial: I256,
-    receiver: Receiver,
-    stage: Stage,
-    heard: Time,
-    rtt: Rtt,
 }
 
 impl Backend {
@@ -100,6 +91,7 @@ impl Backend {
             rng,
             responder,
             jobs: BTreeMap::new(),
+            ticket: 0,
             out: VecDeque::from([Out::Event(Event::Screen(up))]),
             current: Vec::new(),
             // Taken now, so that no datagram makes it grow before it is known to be AWS's.
@@ -134,12 +126,9 @@ impl Backend {
         if self.settings.key.is_some() {
             self.on_sealed(now, from, bytes);
         } else if let Ok((header, body)) = decode(bytes) {
-            match body {
-                Body::Open { attempt, shard, count, function } => {
-                    let open = Open { attempt, shard, count, function };
-                    self.on_open(now, from, header, open, None);
-                }
-                body => self.on_session(now, from, header, &body),
+            match Open::of(&body) {
+                Some(open) => self.on_open(now, from, header, open, None),
+                None => self.on_session(now, from, header, &body),
             }
         }
     }
@@ -150,9 +139,9 @@ impl Backend {
         if envelope.kind == auth::Kind::Handshake1 {
             let Some(responder) = &mut self.responder else { return };
             if let Ok(pending) = responder.read_open(&envelope, &mut plain)
-                && let Ok((header, Body::Open { attempt, shard, count, function })) = decode(&plain)
+                && let Ok((header, body)) = decode(&plain)
+                && let Some(open) = Open::of(&body)
             {
-                let open = Open { attempt, shard, count, function };
                 self.on_open(now, from, header, open, Some(pending));
             }
         } else if let Some(job) = self.jobs.get_mut(&envelope.job)
@@ -184,14 +173,10 @@ impl Backend {
             }
             _ => {}
         }
-        if open.shard != self.settings.shard {
-            let (own, asked) = (self.settings.shard + 1, open.shard + 1);
-            let reason = format!(
-                "it is backend {own} of its own configuration and {asked} of AWS's: the two must be the same"
-            );
+        if let Some(reason) = self.misplaced(&open) {
             return self.refuse(from, header.job, reason, pending);
         }
-        self.jobs.remove(&header.job);
+        self.remove(header.job);
         let Some(reduction) = self.settings.reductions.get(&open.function) else {
             let known = self.settings.reductions.names().collect::<Vec<_>>().join(", ");
             let reason = format!("it knows no reduction {}, only {known}", open.function);
@@ -200,7 +185,7 @@ impl Backend {
         if self.half_open().count() >= MAX_HALF_OPEN
             && let Some((oldest, _)) = self.half_open().min_by_key(|&(_, since)| since)
         {
-            self.jobs.remove(&oldest);
+            self.remove(oldest);
         }
         if self.speaking() >= MAX_BACKEND_JOBS {
             let reason = format!("it is busy with {MAX_BACKEND_JOBS} jobs");
@@ -220,6 +205,7 @@ impl Backend {
             partial: reduction.identity(),
             reduction,
             count: open.count,
+            first: open.rows.map(|(_, first)| first),
             received: 0,
             receiver: Receiver::default(),
             stage: Stage::HalfOpen { accept, since: now },
@@ -227,6 +213,28 @@ impl Backend {
             rtt: Rtt::default(),
         };
         self.jobs.insert(header.job, job);
+    }
+
+    /// Why this shard is none of this backend's. Any backend may have any rows of its dataset, since another
+    /// may have died.
+    fn misplaced(&self, open: &Open) -> Option<String> {
+        let (own, asked) = (self.settings.shard, open.shard);
+        match (open.rows, self.settings.dataset) {
+            (None, _) => (own != asked).then(|| {
+                let (own, asked) = (own + 1, asked + 1);
+                format!(
+                    "it is backend {own} of its own configuration and {asked} of AWS's: the two must be \
+                     the same"
+                )
+            }),
+            (Some(_), None) => Some(
+                "it has no dataset: set `dataset` in its offload.toml or put nums.csv.torrent beside it, \
+                 and start it again"
+                    .to_owned(),
+            ),
+            (Some((asked, _)), Some(own)) => (own != asked)
+                .then(|| format!("its dataset is {own}, the client's is {asked}: use the same torrent")),
+        }
     }
 
     fn refuse(&mut self, to: SocketAddr, job: u128, reason: String, pending: Option<auth::Pending>) {
@@ -247,19 +255,14 @@ impl Backend {
         if matches!(body, Body::Accept { .. } | Body::Ack(_) | Body::Result { .. } | Body::Closed) {
             return; // only backends say these: its own words have come back to it
         }
+        if matches!(body, Body::Data { .. } | Body::Ping { .. }) && !self.begin(now, header.job, body) {
+            return;
+        }
         let Some(job) = self.jobs.get_mut(&header.job) else { return };
         job.heard = now;
         job.aws = from;
-        if let (Stage::HalfOpen { since, .. }, Body::Data { .. } | Body::Ping { .. }) =
-            (&job.stage, body)
-        {
-            let since = *since;
-            if matches!(body, Body::Data { .. }) {
-                job.rtt.sample(now.since(since)); // a PING comes when AWS has waited long enough
-            }
-            job.stage = Stage::Receiving;
-        }
         match body {
+            Body::Data { .. } if job.first.is_some() => {} // the dataset has all there are
             Body::Data { width, ack_requested, seq, tx, numbers } => {
                 let bytes = numbers.len() + crate::wire::datagram::DATA_HEADER_BYTES;
                 let arrival = job.receiver.on_data(now, *seq, *tx, bytes, *ack_requested, credit);
@@ -293,6 +296,44 @@ impl Backend {
         self.on_progress(now, header.job, credit);
     }
 
+    /// The first word in a session that is half-open ends that; false where the job ends instead.
+    fn begin(&mut self, now: Time, id: u128, body: &Body<'_>) -> bool {
+        let maps = self.jobs.values().filter(|job| matches!(job.stage, Stage::Mapping { .. })).count();
+        let Some(job) = self.jobs.get_mut(&id) else { return false };
+        let Stage::HalfOpen { since, .. } = job.stage else { return true };
+        if matches!(body, Body::Data { .. }) {
+            job.rtt.sample(now.since(since)); // a PING comes when AWS has waited long enough
+        }
+        job.stage = Stage::Receiving;
+        let Some(first) = job.first.filter(|_| job.count > 0) else { return true };
+        if maps >= MAX_MAPS {
+            self.give_up(id, &format!("it is busy with the rows of {MAX_MAPS} jobs"));
+            return false;
+        }
+        self.ticket += 1;
+        let ticket = self.ticket;
+        job.stage = Stage::Mapping { ticket };
+        let (rows, reduction) = (first..first + job.count, job.reduction.clone());
+        self.out.push_back(Out::Map { ticket, rows, reduction });
+        true
+    }
+
+    /// The driver has mapped rows, or cannot.
+    fn on_mapped(&mut self, now: Time, ticket: u64, result: Result<I256, String>) {
+        let of_ticket = |job: &Job| matches!(job.stage, Stage::Mapping { ticket: t } if t == ticket);
+        let Some((&id, job)) = self.jobs.iter_mut().find(|(_, job)| of_ticket(job)) else { return };
+        // Nothing goes on behind the ticket any more: a job that ends now has nothing to call off.
+        job.stage = Stage::Receiving;
+        match result {
+            Ok(partial) => {
+                (job.partial, job.received) = (partial, job.count);
+                let credit = self.credit();
+                self.on_progress(now, id, credit);
+            }
+            Err(reason) => self.give_up(id, &reason),
+        }
+    }
+
     /// What names no session here: AWS is told so, where it asks for an answer.
     fn on_unknown(&mut self, from: SocketAddr, header: Header, body: &Body<'_>) {
         let half_open = header.session == 0 && matches!(body, Body::Abort { .. });
@@ -318,9 +359,7 @@ impl Backend {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         if job.received > job.count {
             let reason = format!("{} numbers came for a shard of {}", job.received, job.count);
-            let abort = job.message(&Body::Abort { reason: reason.clone() });
-            self.out.push_back(Out::Datagram { to: job.aws, bytes: abort });
-            return self.forget(id, &reason);
+            return self.give_up(id, &reason);
         }
         if job.received == job.count && matches!(job.stage, Stage::Receiving) {
             let (name, function) = (self.settings.name.clone(), job.reduction.name().to_owned());
@@ -349,15 +388,32 @@ impl Backend {
 
     /// AWS has the result: the job is over.
     fn on_done(&mut self, id: u128) {
-        let Some(mut job) = self.jobs.remove(&id) else { return };
+        let Some(mut job) = self.remove(id) else { return };
         let bytes = job.message(&Body::Closed);
         self.out.push_back(Out::Datagram { to: job.aws, bytes });
         let name = self.settings.name.clone();
         self.out.push_back(Out::Event(Event::Screen(Line::ServerSent { name })));
     }
 
+    /// Ends a job and tells AWS why.
+    fn give_up(&mut self, id: u128, reason: &str) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let bytes = job.message(&Body::Abort { reason: reason.to_owned() });
+        self.out.push_back(Out::Datagram { to: job.aws, bytes });
+        self.forget(id, reason);
+    }
+
+    /// Takes a job away, and calls off what is mapped for it.
+    fn remove(&mut self, id: u128) -> Option<Job> {
+        let job = self.jobs.remove(&id)?;
+        if let Stage::Mapping { ticket } = job.stage {
+            self.out.push_back(Out::Unmap { ticket });
+        }
+        Some(job)
+    }
+
     fn forget(&mut self, id: u128, reason: &str) {
-        let Some(job) = self.jobs.remove(&id) else { return };
+        let Some(job) = self.remove(id) else { return };
         if matches!(job.stage, Stage::HalfOpen { .. }) {
             return; // nobody ever spoke in this session: nothing is lost
         }
@@ -369,14 +425,6 @@ impl Backend {
         let peer = job.aws.to_string();
         self.out.push_back(Out::Event(Event::Log(Record::Dropped { peer, reason: reason.to_owned() })));
     }
-}
-
-/// What OPEN says.
-struct Open {
-    attempt: u32,
-    shard: u32,
-    count: u64,
-    function: String,
 }
 
 /// Seals the answer to an OPEN where the OPEN was sealed.
@@ -391,39 +439,11 @@ fn answer(pending: Option<auth::Pending>, plain: Vec<u8>) -> (Seal, Vec<u8>) {
     }
 }
 
-impl Job {
-    fn message(&mut self, body: &Body<'_>) -> Vec<u8> {
-        let mut plain = Vec::new();
-        encode(self.header, body, &mut plain);
-        self.seal.seal(plain)
-    }
-
-    fn result(&mut self) -> Vec<u8> {
-        self.message(&Body::Result { count: self.count, value: self.partial })
-    }
-
-    /// How long AWS may be silent.
-    fn forgotten_at(&self) -> Time {
-        match self.stage {
-            Stage::HalfOpen { since, .. } => since + BACKEND_SILENCE,
-            _ => self.heard + JOB_SILENCE,
-        }
-    }
-
-    fn next_timeout(&self) -> Time {
-        let retry = match &self.stage {
-            Stage::Answering { retry } => Some(retry.at()),
-            _ => None,
-        };
-        let rest = [retry, self.receiver.ack_at()].into_iter().flatten();
-        rest.fold(self.forgotten_at(), Time::min)
-    }
-}
-
 impl Machine for Backend {
     fn handle_input(&mut self, now: Time, input: Input<'_>) {
         match input {
             Input::Datagram { from, bytes } => self.on_datagram(now, from, bytes),
+            Input::Mapped { ticket, result } => self.on_mapped(now, ticket, result),
             other => debug_assert!(false, "a backend has no connections: {other:?}"),
         }
     }
@@ -455,6 +475,8 @@ impl Machine for Backend {
                 let segment = self.current.len();
                 Output::Datagrams { to, bytes: &self.current, segment }
             }
+            Some(Out::Map { ticket, rows, reduction }) => Output::Map { ticket, rows, reduction },
+            Some(Out::Unmap { ticket }) => Output::Unmap { ticket },
             Some(Out::Event(event)) => Output::Event(event),
             None => Output::Wake(self.jobs.values().map(Job::next_timeout).min()),
         }

@@ -1,9 +1,13 @@
 //! The client: says what it wants, sends the numbers it is asked for, waits for the answer.
 //!
+//! Of numbers that the backends have it sends only the dataset's name; nobody asks it for more, and its screen
+//! is the same.
+//!
 //! Numbers come from the driver a block at a time, when the connection has taken the last one, so the
 //! client never holds more than one. What is left out: where numbers come from (`numbers`), screens.
 
 use super::{Block, Conn, Input, Machine, Output};
+use crate::dataset;
 use crate::event::{Event, Record};
 use crate::limits::{MAX_ATTEMPTS, MAX_BACKENDS};
 use crate::rng::Rng;
@@ -27,6 +31,8 @@ pub struct Settings {
     pub function: String,
     /// How many numbers there are.
     pub count: u64,
+    /// The dataset that they are, where the backends have them.
+    pub dataset: Option<dataset::Id>,
     /// The shared key, where traffic is to be sealed.
     pub key: Option<[u8; 32]>,
     /// How long AWS may be silent.
@@ -116,8 +122,11 @@ impl Client {
 
     fn greet(&mut self, conn: Conn) {
         self.stage = Stage::Greeting;
-        let hello =
-            Frame::Hello { function: self.settings.function.clone(), count: self.settings.count };
+        let (function, count) = (self.settings.function.clone(), self.settings.count);
+        let hello = match self.settings.dataset {
+            None => Frame::Hello { function, count },
+            Some(dataset) => Frame::Dataset { function, count, dataset },
+        };
         self.send(conn, &hello);
     }
 
@@ -160,6 +169,10 @@ impl Client {
 
     fn on_asked(&mut self, rows: Range<u64>) {
         self.asked_ever += 1;
+        if self.settings.dataset.is_some() {
+            return self
+                .fail("AWS asks for the numbers of a dataset, which the backends have".to_owned());
+        }
         let in_range = rows.start < rows.end && rows.end <= self.settings.count;
         if !in_range || self.asked_ever > MAX_BACKENDS * MAX_ATTEMPTS as usize {
             let count = self.settings.count;
@@ -173,7 +186,7 @@ impl Client {
     }
 
     fn on_result(&mut self, value: I256) {
-        if self.sent_numbers < self.settings.count {
+        if !self.has_sent_all() {
             return self.fail("AWS answers before it has all numbers".to_owned());
         }
         self.value = Some(value);
@@ -211,7 +224,7 @@ impl Client {
             Stage::Sending => {}
             _ => return,
         }
-        if self.sent_numbers >= self.settings.count {
+        if self.has_sent_all() {
             self.stage = Stage::Waiting;
             let (count, bytes) = (self.settings.count, self.bytes);
             let ms = now.since(self.began).as_secs_f64() * 1e3;
@@ -223,6 +236,11 @@ impl Client {
             self.out.push_back(Out::Event(Event::Screen(Line::ClientSentNumbers { count })));
         }
         self.settle_result();
+    }
+
+    /// The name of a dataset is as good as its numbers.
+    fn has_sent_all(&self) -> bool {
+        self.settings.dataset.is_some() || self.sent_numbers >= self.settings.count
     }
 
     /// Shows the answer once all that came before it has been shown.
@@ -311,7 +329,9 @@ impl Machine for Client {
                 }
                 self.fail(reason);
             }
-            Input::Datagram { .. } => debug_assert!(false, "a client has no UDP socket"),
+            Input::Datagram { .. } | Input::Mapped { .. } => {
+                debug_assert!(false, "a client has no UDP socket and maps nothing");
+            }
         }
     }
 

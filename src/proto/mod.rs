@@ -7,7 +7,8 @@
 //!    moment of the last [`Output::Wake`] has come;
 //! 2. after each of these, call [`Machine::poll_output`] until it returns [`Output::Wake`];
 //! 3. before reading a connection, ask [`Machine::room`]; while it is 0, leave the bytes where they are,
-//!    so that TCP pushes back.
+//!    so that TCP pushes back;
+//! 4. do the work of an [`Output::Map`] elsewhere, and tell the machine of it by [`Input::Mapped`].
 //!
 //! What is left out: resolving names, files, screens (`Output::Event` carries the lines).
 
@@ -18,9 +19,12 @@ pub mod rudp;
 mod seal;
 
 use crate::event::Event;
+use crate::reduction::Reduction;
 use crate::time::Time;
+use ethnum::I256;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A TCP connection, as the driver numbers them; numbers are never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +70,13 @@ pub enum Input<'a> {
     },
     /// Client only: the next numbers of the range that [`Output::Read`] asked for, or why there are none.
     Block(Result<Block, String>),
+    /// Backend only: what [`Output::Map`] asked for, or why there is nothing.
+    Mapped {
+        /// As it was asked for.
+        ticket: u64,
+        /// The partial result.
+        result: Result<I256, String>,
+    },
 }
 
 /// Numbers, encoded as DATA frames (`wire::frame::encode_data`).
@@ -108,6 +119,20 @@ pub enum Output<'a> {
     Read {
         /// Indices.
         rows: Range<u64>,
+    },
+    /// Backend only: map these rows of the dataset, which may take its time, and answer by [`Input::Mapped`].
+    Map {
+        /// Names the answer; never used again.
+        ticket: u64,
+        /// Indices; never empty.
+        rows: Range<u64>,
+        /// By what.
+        reduction: Arc<dyn Reduction>,
+    },
+    /// Backend only: that answer is no longer wanted.
+    Unmap {
+        /// Whose.
+        ticket: u64,
     },
     /// Something to show or to write down.
     Event(Event),

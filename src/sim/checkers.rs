@@ -9,7 +9,7 @@ pub(super) mod screens;
 mod wire;
 
 use super::link::Fate;
-use super::plan::Plan;
+use super::plan::{ClientPlan, Plan};
 use super::world::{NodeId, Observer};
 use crate::event::{Event, Record};
 use crate::reduction::Reduction as _;
@@ -39,18 +39,22 @@ pub struct Expected {
     pub value: I256,
     /// How many numbers there are.
     pub count: u64,
+    /// Whether they are a dataset, so that any backend may do any shard.
+    pub is_dataset: bool,
 }
 
 impl Expected {
-    /// For `rows` over `k` backends, computed without any of the code under test but the cut.
-    pub fn new(function: crate::reduction::Function, rows: &[i64], k: usize) -> Expected {
+    /// For a client and `k` backends, computed without any of the code under test but the cut.
+    pub fn new(client: &ClientPlan, k: usize) -> Expected {
+        let (function, rows) = (client.function, &client.rows[..]);
         let of = |rows: &[i64]| naive(function.name(), rows);
         let count = rows.len() as u64;
         let ranges = crate::shard::shards(count, k);
         let shard =
             |r: std::ops::Range<u64>| (r.end - r.start, of(&rows[r.start as usize..r.end as usize]));
         let shards = ranges.into_iter().map(shard).collect();
-        Expected { function: function.name().into(), shards, value: of(rows), count }
+        let is_dataset = client.is_dataset;
+        Expected { function: function.name().into(), shards, value: of(rows), count, is_dataset }
     }
 }
 

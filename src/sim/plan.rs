@@ -1,7 +1,7 @@
 //! A plan: everything that a seed decides before anything happens.
 //!
 //! Who takes part, what the clients ask for and how honest they are, the weather of each link, what is
-//! cut off, what crashes and what freezes. About half of the seeds are mild: there every honest client
+//! cut off, what crashes and what freezes, where a dataset lies. About half of the seeds are mild: there every honest client
 //! must get its answer. In the others an error with a reason will do. What is left out: AWS's own
 //! death, which ends every job it has.
 
@@ -79,6 +79,8 @@ pub struct ClientPlan {
     pub wire: Wire,
     /// Most numbers that it reads at a time.
     pub block_rows: u64,
+    /// Whether its numbers are the plan's dataset, which the backends have.
+    pub is_dataset: bool,
 }
 
 /// Something that befalls a backend.
@@ -110,6 +112,17 @@ impl Fault {
     }
 }
 
+/// The dataset at a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Staged {
+    /// It is there; to map rows takes so long at most.
+    There(Duration),
+    /// There is none.
+    Absent,
+    /// It cannot be read.
+    Broken,
+}
+
 /// What a seed decides.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -135,6 +148,8 @@ pub struct Plan {
     pub client_stall: Duration,
     /// Whether AWS paces as on loopback.
     pub loopback: bool,
+    /// For each backend, the dataset there.
+    pub staged: Vec<Staged>,
     /// When forged or repeated datagrams turn up.
     pub spoofs: Vec<Duration>,
 }
@@ -172,7 +187,9 @@ impl Plan {
             let all: Duration = faults.iter().filter_map(|(_, fault)| fault.length()).sum();
             restart_wait = restart_wait.max(all * 2 + ms(5000));
         }
-        let clients = (0..1 + rng.below(4)).map(|i| client(rng, i == 0, client_stall)).collect();
+        let (dataset, staged) = (rows_of_any_count(rng), staged(rng, k));
+        let clients = 0..1 + rng.below(4);
+        let clients = clients.map(|i| client(rng, i == 0, client_stall, &dataset)).collect();
         let spoofs = if rng.chance(0.5) { 0 } else { rng.below(60) };
         let mut key = [0; 32];
         rng.fill(&mut key);
@@ -188,6 +205,7 @@ impl Plan {
             restart_wait,
             client_stall,
             loopback: rng.chance(0.5),
+            staged,
             spoofs: (0..spoofs).map(|_| moment(rng)).collect(),
         }
     }
@@ -197,7 +215,9 @@ impl Plan {
         let ends = self.faults.iter().filter_map(|(_, f)| Some(f.at() + f.length()?));
         let last = ends.max().unwrap_or_default();
         let waits = self.restart_wait * (self.faults.len() as u32 + 1);
-        let own = self.client_stall * 3;
+        // A backend that dies has its rows mapped again by another.
+        let mapped = self.staged.iter().map(Staged::time).max().unwrap_or_default();
+        let own = self.client_stall * 3 + mapped * (self.faults.len() as u32 + 4);
         // Sixteen attempts of two seconds each are what heavy loss alone may take.
         let attempts = if self.mild { ms(15_000) } else { ms(60_000) };
         if self.mild && self.faults.is_empty() { own + attempts } else { last + waits + own + attempts }
@@ -258,13 +278,33 @@ fn fault(rng: &mut Rng, mild: bool) -> Fault {
     }
 }
 
-fn client(rng: &mut Rng, first: bool, stall: Duration) -> ClientPlan {
-    let count = match rng.below(10) {
-        0 => rng.below(8),
-        1..4 => rng.below(5000),
-        _ => rng.below(1200),
+impl Staged {
+    /// How long it may take to map rows there.
+    fn time(&self) -> Duration {
+        match self {
+            Staged::There(time) => *time,
+            Staged::Absent | Staged::Broken => Duration::ZERO,
+        }
+    }
+}
+
+/// At least one backend has the dataset.
+fn staged(rng: &mut Rng, k: usize) -> Vec<Staged> {
+    let slow = rng.chance(0.3);
+    let has_all = rng.chance(0.7);
+    let sure = rng.below(k as u64) as usize;
+    let one = |i| match rng.below(4) {
+        0 if !has_all && i != sure => Staged::Absent,
+        1 if !has_all && i != sure => Staged::Broken,
+        _ => Staged::There(between(rng, ms(0), ms(if slow { 4000 } else { 50 }))),
     };
-    let rows = rows(rng, count);
+    (0..k).map(one).collect()
+}
+
+fn client(rng: &mut Rng, first: bool, stall: Duration, dataset: &[i64]) -> ClientPlan {
+    let is_dataset = rng.chance(0.3);
+    let rows = if is_dataset { dataset.to_vec() } else { rows_of_any_count(rng) };
+    let count = rows.len() as u64;
     let delay = Duration::from_micros(20 + rng.below(20_000));
     let wire = Wire {
         delay,
@@ -278,13 +318,24 @@ fn client(rng: &mut Rng, first: bool, stall: Duration) -> ClientPlan {
         0..12 => Manner::Honest,
         12..14 => Manner::Dies(soon(rng)),
         14 => Manner::Stalls(soon(rng), between(rng, ms(0), stall * 2)),
-        15 => Manner::FileChanges(rng.below(count.max(1))),
+        15 if !is_dataset => Manner::FileChanges(rng.below(count.max(1))),
         _ => Manner::Lies(LIES[rng.below(LIES.len() as u64) as usize]),
     };
     let latest = ms(if rng.chance(0.8) { 100 } else { 4000 });
     let start = between(rng, ms(0), latest);
     let function = Function::ALL[rng.below(4) as usize];
-    ClientPlan { start, function, rows, manner, wire, block_rows: 1 + rng.below(2000) }
+    // A liar says what its script says.
+    let is_dataset = is_dataset && !matches!(manner, Manner::Lies(_));
+    ClientPlan { start, function, rows, manner, wire, block_rows: 1 + rng.below(2000), is_dataset }
+}
+
+fn rows_of_any_count(rng: &mut Rng) -> Vec<i64> {
+    let count = match rng.below(10) {
+        0 => rng.below(8),
+        1..4 => rng.below(5000),
+        _ => rng.below(1200),
+    };
+    rows(rng, count)
 }
 
 /// Numbers of mixed widths, in stretches, so that frames and datagrams change width too.

@@ -2,9 +2,10 @@
 
 use super::checkers::{Cast, Checkers, Expected, QUIET, screens::AWS_PORTS};
 use super::liar::Liar;
-use super::plan::{ClientPlan, Fault, Manner, Plan};
+use super::plan::{ClientPlan, Fault, Manner, Plan, Staged};
 use super::trace::Trace;
-use super::world::{Cut, Factory, File, World};
+use super::world::{Cut, Factory, File, Shelf, World};
+use crate::dataset;
 use crate::limits::AWS_SILENCE;
 use crate::proto::{Machine, aws, backend, client};
 use crate::reduction::{Reduction as _, Registry};
@@ -16,6 +17,9 @@ use std::time::Duration;
 
 /// A machine that does more than this never comes to rest.
 const MAX_HAPPENINGS: u64 = 3_000_000;
+
+/// The name of every plan's dataset.
+const DATASET: dataset::Id = dataset::Id([0xda; 20]);
 
 /// How a run went.
 #[derive(Clone, Debug, Default)]
@@ -74,12 +78,16 @@ impl Stage {
     fn new(plan: Plan, rng: Rng, trace: Trace) -> Stage {
         let k = plan.weather.len();
         let cast = Cast { aws: 0, backends: 1, clients: 1 + k };
-        let expected = plan.clients.iter().map(|c| Expected::new(c.function, &c.rows, k)).collect();
+        let expected = plan.clients.iter().map(|c| Expected::new(c, k)).collect();
         let checkers = Checkers::new(&plan, cast, expected, (0..k).map(backend_name).collect());
         let mut world = World::new(rng, checkers, trace);
         world.add("aws", aws_addr(), Time::ZERO, aws_factory(&plan));
         for i in 0..k {
-            world.add(&backend_name(i), backend_addr(i), Time::ZERO, backend_factory(&plan, i));
+            let node =
+                world.add(&backend_name(i), backend_addr(i), Time::ZERO, backend_factory(&plan, i));
+            if let Some(client) = plan.clients.iter().find(|client| client.is_dataset) {
+                world.set_shelf(node, shelf(client.rows.clone(), plan.staged[i]));
+            }
             let [to, from] = plan.weather[i].clone();
             world.set_weather(cast.aws, cast.backends + i, to);
             world.set_weather(cast.backends + i, cast.aws, from);
@@ -217,6 +225,13 @@ fn own_time(c: &ClientPlan) -> Duration {
     }
 }
 
+fn shelf(rows: Vec<i64>, staged: Staged) -> Shelf {
+    match staged {
+        Staged::There(slowest) => Shelf { rows: Some(rows), slowest },
+        Staged::Absent | Staged::Broken => Shelf::default(),
+    }
+}
+
 fn befall(world: &mut World<Checkers>, node: usize, fault: Fault) {
     match fault {
         Fault::Crash { at: Ok(at), back } => world.stop(moment(at), node, back),
@@ -274,12 +289,14 @@ fn backend_factory(plan: &Plan, i: usize) -> Factory {
         credit_bytes: plan.credit_bytes,
         key: plan.key,
         reductions: Registry::course(),
+        dataset: (plan.staged[i] != Staged::Absent).then_some(DATASET),
     };
     Box::new(move |_, rng| Box::new(backend::Backend::new(settings.clone(), rng)))
 }
 
 fn client_factory(c: &ClientPlan, key: Option<[u8; 32]>) -> Factory {
     let (manner, rows, function) = (c.manner, c.rows.clone(), c.function.name().to_owned());
+    let dataset = c.is_dataset.then_some(DATASET);
     Box::new(move |now, rng| -> Box<dyn Machine> {
         if let Manner::Lies(lie) = manner {
             return Box::new(Liar::new(lie, function.clone(), rows.clone(), rng));
@@ -287,9 +304,91 @@ fn client_factory(c: &ClientPlan, key: Option<[u8; 32]>) -> Factory {
         let settings = client::Settings {
             function: function.clone(),
             count: rows.len() as u64,
+            dataset,
             key,
             silence: AWS_SILENCE,
         };
         Box::new(client::Client::new(now, settings, rng))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reduction::Function;
+    use crate::sim::link::Weather;
+    use crate::sim::pipe::Wire;
+
+    /// A client and three backends in fair weather, all of which have the dataset.
+    fn plan(faults: Vec<(usize, Fault)>) -> Plan {
+        let rows = (0..1000).map(|n| n * n - 77).collect();
+        let wire = Wire {
+            delay: Duration::from_micros(50),
+            jitter: Duration::ZERO,
+            window_bytes: 1 << 16,
+            piece_bytes: 1 << 10,
+        };
+        let client = ClientPlan {
+            start: Duration::from_millis(1),
+            function: Function::Sos,
+            rows,
+            manner: Manner::Honest,
+            wire,
+            block_rows: 1,
+            is_dataset: true,
+        };
+        Plan {
+            mild: true,
+            weather: vec![[Weather::fair(), Weather::fair()]; 3],
+            faults,
+            clients: vec![client],
+            datagram_bytes: 1472,
+            ring_bytes: 1 << 20,
+            credit_bytes: 1 << 20,
+            key: None,
+            restart_wait: Duration::from_secs(10),
+            client_stall: Duration::from_secs(10),
+            loopback: true,
+            staged: vec![Staged::There(Duration::from_secs(2)); 3],
+            spoofs: Vec::new(),
+        }
+    }
+
+    fn played(faults: Vec<(usize, Fault)>, seed: u64) -> Run {
+        Stage::new(plan(faults), Rng::from_seed(seed), Trace::new(true)).play()
+    }
+
+    #[test]
+    fn rows_of_a_backend_that_dies_for_ever_are_done_by_a_live_one() {
+        // It dies with each datagram that could reach it: OPEN ROWS, the first PING, any later one, DONE.
+        for datagrams in 1..12 {
+            for seed in 0..5 {
+                let dies = |i| (i, Fault::Crash { at: Err(datagrams), back: None });
+                for faults in [vec![dies(1)], vec![dies(0), dies(1)], vec![dies(2), dies(0)]] {
+                    let run = played(faults.clone(), seed);
+                    assert!(
+                        run.failures.is_empty(),
+                        "{faults:?} {seed}: {:?}\n{}",
+                        run.failures,
+                        run.trace
+                    );
+                    assert_eq!(run.answers, 1);
+                    assert!(!run.trace.contains("DATA"), "no numbers travel");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn where_all_are_dead_the_error_names_all() {
+        let dies = |i| (i, Fault::Crash { at: Err(3), back: None });
+        let mut dead = plan(vec![dies(0), dies(1), dies(2)]);
+        dead.mild = false;
+        let run = Stage::new(dead, Rng::from_seed(1), Trace::new(true)).play();
+        assert_eq!((run.answers, run.errors), (0, 1));
+        let last = run.trace.lines().rfind(|line| line.contains("Finished(Err(")).unwrap();
+        for part in ["no backend is left", "Backend-Server A", "Backend-Server B", "Backend-Server C"] {
+            assert!(last.contains(part), "{last}");
+        }
+    }
 }

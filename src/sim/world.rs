@@ -6,6 +6,7 @@
 //! is left out: system calls that fail, and clocks that differ between machines.
 
 mod conn;
+mod shelf;
 mod spoof;
 #[cfg(test)]
 mod tests;
@@ -18,8 +19,10 @@ use crate::proto::{Input, Machine, Output};
 use crate::rng::Rng;
 use crate::time::Time;
 use conn::Connection;
+use ethnum::I256;
+pub use shelf::Shelf;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -59,6 +62,7 @@ enum Happening {
     Drained { conn: usize, end: usize },
     Ended { conn: usize, end: usize },
     Block { node: NodeId, life: u32 },
+    Mapped { node: NodeId, life: u32, ticket: u64, result: Result<I256, String> },
     Spoof,
 }
 
@@ -104,6 +108,9 @@ struct Node {
     file: File,
     reads: VecDeque<Range<u64>>,
     block_due: bool,
+    shelf: Shelf,
+    /// Tickets of what is being mapped.
+    maps: BTreeSet<u64>,
     conns: Vec<(usize, usize)>,
     /// Ends the process after so many more datagrams, and starts it anew after a while, or never.
     fuse: Option<(u64, Option<Duration>)>,
@@ -186,6 +193,8 @@ impl<O: Observer> World<O> {
             file: File::default(),
             reads: VecDeque::new(),
             block_due: false,
+            shelf: Shelf::default(),
+            maps: BTreeSet::new(),
             conns: Vec::new(),
             fuse: None,
         });
@@ -196,6 +205,11 @@ impl<O: Observer> World<O> {
     /// Puts a file beside a client.
     pub fn set_file(&mut self, node: NodeId, file: File) {
         self.nodes[node].file = file;
+    }
+
+    /// Puts a dataset where a backend finds it.
+    pub fn set_shelf(&mut self, node: NodeId, shelf: Shelf) {
+        self.nodes[node].shelf = shelf;
     }
 
     /// Sets the weather from `a` to `b`; [`Weather::fair`] where never set.
@@ -305,6 +319,7 @@ impl<O: Observer> World<O> {
             Happening::Drained { conn, end } => self.drained(conn, end),
             Happening::Ended { conn, end } => self.ended(conn, end),
             Happening::Block { node, life } => self.block(node, life),
+            Happening::Mapped { node, life, ticket, result } => self.mapped(node, life, ticket, result),
             Happening::Spoof => self.forge(),
         }
     }
@@ -313,7 +328,9 @@ impl<O: Observer> World<O> {
     fn subject(&self, happening: &Happening) -> Option<NodeId> {
         match happening {
             Happening::Datagram { to, .. } => self.find(*to),
-            Happening::Wake { node, .. } | Happening::Block { node, .. } => Some(*node),
+            Happening::Wake { node, .. }
+            | Happening::Block { node, .. }
+            | Happening::Mapped { node, .. } => Some(*node),
             Happening::Opened { conn, end }
             | Happening::Readable { conn, end }
             | Happening::Drained { conn, end } => Some(self.conns[*conn].node(*end)),
@@ -342,6 +359,7 @@ impl<O: Observer> World<O> {
         }
         (n.wake, n.fuse, n.block_due) = (None, None, false);
         n.reads.clear();
+        n.maps.clear();
         self.trace.note(self.now, node as u64, || format!("{} ends, back in {back:?}", n.name));
         self.observer.lives(self.now, node, false);
         for (conn, end) in std::mem::take(&mut self.nodes[node].conns) {
@@ -405,6 +423,8 @@ impl<O: Observer> World<O> {
                 Output::Stream { conn, bytes } => self.write(node, conn, &bytes),
                 Output::Close { conn } => self.close(node, conn),
                 Output::Read { rows } => self.read(node, rows),
+                Output::Map { ticket, rows, reduction } => self.map(node, ticket, rows, &*reduction),
+                Output::Unmap { ticket } => self.unmap(node, ticket),
                 Output::Event(event) => {
                     let name = &self.nodes[node].name;
                     self.trace.note(self.now, node as u64, || format!("{name}: {event:?}"));
@@ -413,6 +433,7 @@ impl<O: Observer> World<O> {
                 Output::Wake(wake) => break wake,
             }
         };
+        self.check_maps(node, machine.jobs());
         self.nodes[node].machine = Some(machine);
         self.set_wake(node, wake);
         for (conn, end) in self.nodes[node].conns.clone() {

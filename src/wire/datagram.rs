@@ -5,7 +5,8 @@
 //! neither can say nothing. What is left out: encryption (`auth`), and what to do with any of it
 //! (`proto::rudp`).
 
-use super::{Defect, cut_text, get_name, get_text, get_value, put_name, put_value};
+use super::{Defect, cut_text, get_dataset, get_name, get_text, get_value, put_name, put_value};
+use crate::dataset;
 use byteorder::{ByteOrder, LE};
 use ethnum::I256;
 
@@ -28,6 +29,7 @@ const DONE: u8 = 7;
 const CLOSED: u8 = 8;
 const GONE: u8 = 9;
 const ABORT: u8 = 10;
+const OPEN_ROWS: u8 = 11;
 
 const ACK_REQUESTED: u8 = 0x80;
 
@@ -51,7 +53,7 @@ pub enum Body<'a> {
     Data { width: u8, ack_requested: bool, seq: u64, tx: u64, numbers: &'a [u8] },
     /// Backend: what has arrived.
     Ack(Ack<'a>),
-    /// AWS: are you there? Also the first word of a session whose shard is empty.
+    /// AWS: are you there? Also the first word of a session in which no numbers travel.
     Ping { tx: u64 },
     /// Backend: the partial result over `count` numbers; repeated until DONE or GONE.
     Result { count: u64, value: I256 },
@@ -63,6 +65,8 @@ pub enum Body<'a> {
     Gone,
     /// Either: the job is given up, and why.
     Abort { reason: String },
+    /// AWS, in place of OPEN: the shard is these rows of a dataset, which the backend has or gets.
+    OpenRows { attempt: u32, shard: u32, first: u64, count: u64, function: String, dataset: dataset::Id },
 }
 
 /// A selective acknowledgement.
@@ -146,6 +150,15 @@ pub fn encode(header: Header, body: &Body<'_>, out: &mut Vec<u8>) {
         Body::Abort { reason } => {
             out.extend_from_slice(cut_text(reason).as_bytes());
             ABORT
+        }
+        Body::OpenRows { attempt, shard, first, count, function, dataset } => {
+            out.extend_from_slice(&attempt.to_le_bytes());
+            out.extend_from_slice(&shard.to_le_bytes());
+            out.extend_from_slice(&first.to_le_bytes());
+            out.extend_from_slice(&count.to_le_bytes());
+            put_name(out, function);
+            out.extend_from_slice(&dataset.0);
+            OPEN_ROWS
         }
     };
     finish(out, kind, flags, header);
@@ -255,7 +268,27 @@ fn decode_body(kind: u8, flags: u8, b: &[u8]) -> Result<Body<'_>, Defect> {
         CLOSED => Body::Closed,
         GONE => Body::Gone,
         ABORT => Body::Abort { reason: get_text(b) },
+        OPEN_ROWS => {
+            at_least(60, "OPEN ROWS")?;
+            decode_rows(b)?
+        }
         other => return Err(Defect::Field { field: "kind", value: u64::from(other) }),
+    })
+}
+
+/// The fields of OPEN ROWS; `b` holds at least 60 bytes.
+fn decode_rows(b: &[u8]) -> Result<Body<'_>, Defect> {
+    let (first, count) = (LE::read_u64(&b[8..]), LE::read_u64(&b[16..]));
+    if first.checked_add(count).is_none() {
+        return Err(Defect::Field { field: "first", value: first });
+    }
+    Ok(Body::OpenRows {
+        attempt: LE::read_u32(b),
+        shard: LE::read_u32(&b[4..]),
+        first,
+        count,
+        function: get_name(&b[24..40], "the reduction type")?,
+        dataset: get_dataset(&b[40..]),
     })
 }
 
@@ -317,6 +350,11 @@ mod tests {
             let bitmap: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
             let ack = Ack { next: a, largest_tx: b, credit: a ^ b, delay_us: c, bitmap: &bitmap };
             round_trip(header, &Body::Open { attempt: c, shard: c ^ 1, count: a, function: "SOS".into() });
+            let (first, count) = (a >> 1, b >> 1);
+            let dataset = dataset::Id([c as u8; 20]);
+            let function = "MAX".to_owned();
+            let rows = Body::OpenRows { attempt: c, shard: c ^ 1, first, count, function, dataset };
+            round_trip(header, &rows);
             round_trip(header, &Body::Accept { attempt: c, shard: c ^ 1, credit: a });
             round_trip(header, &Body::Ack(ack));
             round_trip(header, &Body::Ping { tx: a });

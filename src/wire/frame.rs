@@ -4,7 +4,8 @@
 //! passed on slice by slice as it arrives, so that nobody holds it. What is left out: encryption
 //! (`auth` wraps the whole stream) and any idea of which frame may come when (`proto`).
 
-use super::{Defect, cut_text, get_name, get_text, get_value, put_name, put_value};
+use super::{Defect, cut_text, get_dataset, get_name, get_text, get_value, put_name, put_value};
+use crate::dataset;
 use crate::limits::{
     FRAME_HEADER_BYTES, FRAME_NUMBERS_BYTES, MAX_CONTROL_BODY_BYTES, MAX_DATA_BODY_BYTES,
 };
@@ -31,6 +32,9 @@ pub enum Frame {
     Alive,
     /// Client: the job is given up, and why.
     Abort { reason: String },
+    /// Client, in place of HELLO: the numbers are all `count` rows of a dataset, which the backends
+    /// have, or get by themselves.
+    Dataset { function: String, count: u64, dataset: dataset::Id },
 }
 
 const HELLO: u8 = 1;
@@ -41,6 +45,7 @@ const ERROR: u8 = 5;
 const NOTICE: u8 = 6;
 const ALIVE: u8 = 7;
 const ABORT: u8 = 8;
+const DATASET: u8 = 9;
 
 impl Frame {
     /// Appends the frame's bytes to `out`. Reasons over the limit are cut.
@@ -74,6 +79,12 @@ impl Frame {
                 body.extend_from_slice(cut_text(reason).as_bytes());
                 ABORT
             }
+            Frame::Dataset { function, count, dataset } => {
+                put_name(&mut body, function);
+                body.extend_from_slice(&count.to_le_bytes());
+                body.extend_from_slice(&dataset.0);
+                DATASET
+            }
         };
         put_header(out, kind, 0, body.len() as u64);
         out.extend_from_slice(&body);
@@ -104,6 +115,12 @@ impl Frame {
                 Frame::Alive
             }
             ABORT => Frame::Abort { reason: get_text(body) },
+            DATASET => {
+                exactly(44, "DATASET")?;
+                let function = get_name(&body[..16], "the reduction type")?;
+                let (count, dataset) = (LE::read_u64(&body[16..]), get_dataset(&body[24..]));
+                Frame::Dataset { function, count, dataset }
+            }
             other => return Err(Defect::Field { field: "kind", value: u64::from(other) }),
         })
     }
@@ -320,6 +337,7 @@ mod tests {
                 Frame::Notice { text: reason.clone() },
                 Frame::Alive,
                 Frame::Abort { reason },
+                Frame::Dataset { function: "MAX".into(), count, dataset: dataset::Id([step as u8; 20]) },
             ];
             let mut bytes = Vec::new();
             sent.iter().for_each(|f| f.encode(&mut bytes));

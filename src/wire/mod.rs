@@ -9,6 +9,7 @@ pub mod auth;
 pub mod datagram;
 pub mod frame;
 
+use crate::dataset;
 use byteorder::{ByteOrder, LE};
 use ethnum::I256;
 
@@ -57,6 +58,13 @@ pub(crate) fn put_value(out: &mut Vec<u8>, value: I256) {
 pub(crate) fn get_value(bytes: &[u8]) -> I256 {
     let (hi, lo) = (LE::read_i128(&bytes[16..32]), LE::read_u128(&bytes[..16]));
     (I256::from(hi) << 128) | I256::from(lo)
+}
+
+/// Reads a dataset's name; `bytes` holds at least 20.
+pub(crate) fn get_dataset(bytes: &[u8]) -> dataset::Id {
+    let mut id = [0; 20];
+    id.copy_from_slice(&bytes[..20]);
+    dataset::Id(id)
 }
 
 /// Writes a name of at most 16 bytes, padded with zeros.

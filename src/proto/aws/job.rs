@@ -1,11 +1,14 @@
 //! One client's job: take its numbers, pass them on, put the partial results together, answer.
 //!
 //! The client is asked for a shard's numbers when that shard's backend has accepted it, so numbers
-//! always have somewhere to go, and a backend that died is served by asking again. What is left out:
-//! routing datagrams and driving several jobs (`aws`), one backend's session (`shard`).
+//! always have somewhere to go, and a backend that died is served by asking again. A client whose numbers are
+//! a dataset is asked for nothing. What is left out: routing datagrams and driving several jobs (`aws`), one
+//! backend's session (`shard`), who takes over from a backend that has failed (`takeover`).
 
 use super::shard::{Shard, Terms, Told};
+use super::takeover::Standing;
 use super::{Context, Out, Settings};
+use crate::dataset;
 use crate::event::{Event, Record, job_name};
 use crate::limits::{ALIVE_INTERVAL, MAX_JOBS};
 use crate::proto::rudp::congestion::Path;
@@ -56,7 +59,7 @@ enum Stage {
 
 #[derive(Debug)]
 pub(super) struct Job {
-    conn: Conn,
+    pub conn: Conn,
     pub peer: SocketAddr,
     pub id: u128,
     stage: Stage,
@@ -66,9 +69,11 @@ pub(super) struct Job {
     inbox: Vec<u8>,
     inbox_at: usize,
     data: Data,
-    function: Option<Function>,
+    function: Option<Arc<dyn Reduction>>,
     count: u64,
     pub shards: Vec<Shard>,
+    /// How each backend has done, in the order of the configuration.
+    pub standings: Vec<Standing>,
     requests: VecDeque<Request>,
     shown: Shown,
     /// Since when the client owes a frame.
@@ -83,14 +88,6 @@ struct Shown {
     received: bool,
     sent: usize,
     results: usize,
-}
-
-struct Function(Arc<dyn Reduction>);
-
-impl std::fmt::Debug for Function {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0.name())
-    }
 }
 
 impl Job {
@@ -108,6 +105,7 @@ impl Job {
             function: None,
             count: 0,
             shards: Vec::new(),
+            standings: Vec::new(),
             requests: VecDeque::new(),
             shown: Shown::default(),
             owed_since: Some(now),
@@ -177,7 +175,10 @@ impl Job {
     fn on_frame(&mut self, now: Time, frame: Frame, cx: &mut Context<'_>) -> Result<(), String> {
         match frame {
             Frame::Hello { function, count } if self.stage == Stage::Greeting => {
-                self.on_hello(now, function, count, cx)
+                self.on_hello(now, function, count, None, cx)
+            }
+            Frame::Dataset { function, count, dataset } if self.stage == Stage::Greeting => {
+                self.on_hello(now, function, count, Some(dataset), cx)
             }
             Frame::Abort { reason } => Err(format!("the client gave up: {reason}")),
             other => Err(format!("the client sent {other:?}, which is not its to send now")),
@@ -189,6 +190,7 @@ impl Job {
         now: Time,
         function: String,
         count: u64,
+        dataset: Option<dataset::Id>,
         cx: &mut Context<'_>,
     ) -> Result<(), String> {
         let settings = cx.settings;
@@ -199,12 +201,13 @@ impl Job {
             let known = settings.reductions.names().collect::<Vec<_>>().join(", ");
             format!("the client asks for the reduction {function}; known are {known}")
         })?;
-        self.function = Some(Function(reduction));
+        self.function = Some(reduction);
         self.count = count;
         self.stage = Stage::Running;
         let terms = Terms {
             job: self.id,
             function: function.clone(),
+            dataset,
             path: if settings.loopback { Path::Loopback } else { Path::Network },
             datagram: settings.datagram_bytes - seal::overhead(settings.key.as_ref()),
             restart_wait: settings.restart_wait,
@@ -215,6 +218,7 @@ impl Job {
             let backend = (peer.name.clone(), peer.addr);
             self.shards.push(Shard::open(now, terms.clone(), i, backend, range, cx.rng));
         }
+        self.standings = settings.backends.iter().map(|_| Standing::default()).collect();
         let (job, peer) = (job_name(self.id), self.peer.to_string());
         cx.log(Record::JobOpened { job, peer, function, numbers: count });
         Ok(())
@@ -374,7 +378,7 @@ impl Job {
     fn settle(&mut self, now: Time, caught_up: bool, cx: &mut Context<'_>) -> Result<(), String> {
         for i in 0..self.shards.len() {
             while let Some(told) = self.shards[i].poll_told() {
-                self.on_told(i, told, cx)?;
+                self.on_told(now, i, told, cx)?;
             }
         }
         if self.stage == Stage::Running {
@@ -391,7 +395,7 @@ impl Job {
         Ok(())
     }
 
-    fn on_told(&mut self, i: usize, told: Told, cx: &mut Context<'_>) -> Result<(), String> {
+    fn on_told(&mut self, now: Time, i: usize, told: Told, cx: &mut Context<'_>) -> Result<(), String> {
         match told {
             Told::Accepted => {
                 let (attempt, range) = (self.shards[i].attempt, self.shards[i].range.clone());
@@ -404,20 +408,24 @@ impl Job {
                 self.send(&Frame::Send { first: range.start, end: range.end }, cx);
             }
             Told::Delivered => self.shards[i].delivered = true,
-            Told::Waiting(text) => {
-                let line = format!("client {}: {text}", self.peer);
-                cx.out.push_back(Out::Event(Event::Stderr(line)));
-                self.send(&Frame::Notice { text }, cx);
-            }
+            Told::Waiting(text) => self.tell(text, cx),
             Told::Failed(text) => return Err(text),
+            Told::Lost(failure) => return self.on_lost(now, i, failure, cx),
             Told::Record(record) => cx.log(record),
         }
         Ok(())
     }
 
+    /// A sentence for whoever looks at AWS and at the client.
+    pub fn tell(&mut self, text: String, cx: &mut Context<'_>) {
+        let line = format!("client {}: {text}", self.peer);
+        cx.out.push_back(Out::Event(Event::Stderr(line)));
+        self.send(&Frame::Notice { text }, cx);
+    }
+
     /// Shows what has become true, in the order of table 7 whatever the order of events.
     fn show_progress(&mut self, cx: &mut Context<'_>) {
-        let Some(Function(function)) = &self.function else { return };
+        let Some(function) = &self.function else { return };
         if !self.shown.received {
             if !self.shards.iter().all(|shard| shard.received) {
                 return;
@@ -444,7 +452,7 @@ impl Job {
 
     /// Reduces and answers when every partial result has been shown.
     fn answer(&mut self, cx: &mut Context<'_>) {
-        let Some(Function(function)) = &self.function else { return };
+        let Some(function) = &self.function else { return };
         if self.shown.results < self.shards.len() {
             return;
         }

@@ -3,10 +3,11 @@
 //! One machine serves all clients. A job lives here exactly as long as somebody still needs it: its
 //! client until it has the answer, its backends until they have let go. Whatever arrives for no job
 //! changes nothing. What is left out: sockets and screens (the driver's), one client's job (`job`), one
-//! backend's session (`shard`).
+//! backend's session (`shard`), who does the rows of a backend that has failed (`takeover`).
 
 mod job;
 mod shard;
+mod takeover;
 
 use super::{Conn, Input, Machine, Output};
 use crate::event::{Event, Record};
@@ -67,6 +68,7 @@ pub struct Aws {
     jobs: BTreeMap<Conn, Job>,
     /// How many of them are of clients that have not said what they want.
     greetings: usize,
+    /// Whose an ID is. A job has one, and one more for each shard that has changed backends.
     by_id: BTreeMap<u128, Conn>,
     out: VecDeque<Out>,
     /// The job that was served last, so that the next one is served next.
@@ -88,6 +90,7 @@ enum Out {
 struct Context<'a> {
     settings: &'a Settings,
     rng: &'a mut Rng,
+    by_id: &'a mut BTreeMap<u128, Conn>,
     out: &'a mut VecDeque<Out>,
     /// Jobs of clients that have said what they want.
     running: usize,
@@ -130,8 +133,9 @@ impl Aws {
         let running = self.jobs.len() - self.greetings;
         let Some(job) = self.jobs.get_mut(&conn) else { return };
         let was_greeting = job.is_greeting();
-        let (settings, rng, out) = (&self.settings, &mut self.rng, &mut self.out);
-        let mut cx = Context { settings, rng, out, running };
+        let (settings, rng, by_id, out) =
+            (&self.settings, &mut self.rng, &mut self.by_id, &mut self.out);
+        let mut cx = Context { settings, rng, by_id, out, running };
         let acted = act(job, &mut cx);
         if let Err(reason) = &acted {
             job.fail(now, reason, &mut cx);
@@ -143,6 +147,9 @@ impl Aws {
         let wants_ring = !ends && job.wants_ring();
         if ends {
             self.by_id.remove(&job.id);
+            for shard in &job.shards {
+                self.by_id.remove(&shard.id);
+            }
             self.jobs.remove(&conn);
         }
         if wants_ring {
@@ -175,23 +182,23 @@ impl Aws {
 
     /// A datagram is somebody's only if it comes from a backend's address and names a job.
     fn on_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8]) {
-        let Some(index) = self.settings.backends.iter().position(|peer| peer.addr == from) else {
+        if !self.settings.backends.iter().any(|peer| peer.addr == from) {
             return;
-        };
+        }
         if self.settings.key.is_some() {
-            self.on_sealed(now, index, bytes);
+            self.on_sealed(now, from, bytes);
             return;
         }
         let Ok((header, body)) = decode(bytes) else { return };
-        match self.by_id.get(&header.job) {
-            Some(&conn) => self.on_shard(now, conn, index, header, &body),
+        match self.find(from, header.job) {
+            Some((conn, index)) => self.on_shard(now, conn, index, header, &body),
             None => self.on_stale(from, header, &body),
         }
     }
 
-    fn on_sealed(&mut self, now: Time, index: usize, bytes: &[u8]) {
+    fn on_sealed(&mut self, now: Time, from: SocketAddr, bytes: &[u8]) {
         let Ok(envelope) = auth::peek(bytes) else { return };
-        let Some(&conn) = self.by_id.get(&envelope.job) else { return };
+        let Some((conn, index)) = self.find(from, envelope.job) else { return };
         let mut plain = std::mem::take(&mut self.plain);
         let shard = self.jobs.get_mut(&conn).and_then(|job| job.shards.get_mut(index));
         if shard.is_some_and(|shard| shard.unseal(&envelope, &mut plain).is_ok())
@@ -201,6 +208,14 @@ impl Aws {
             self.on_shard(now, conn, index, header, &body);
         }
         self.plain = plain;
+    }
+
+    /// The shard that the backend at this address has under this ID.
+    fn find(&self, from: SocketAddr, id: u128) -> Option<(Conn, usize)> {
+        let conn = *self.by_id.get(&id)?;
+        let shards = &self.jobs.get(&conn)?.shards;
+        let index = shards.iter().position(|shard| shard.addr == from && shard.id == id)?;
+        Some((conn, index))
     }
 
     fn on_shard(&mut self, now: Time, conn: Conn, index: usize, header: Header, body: &Body<'_>) {
@@ -255,7 +270,9 @@ impl Machine for Aws {
                 Ok(())
             }),
             Input::Closed { conn, error } => self.with_job(now, conn, |job, _| job.on_closed(error)),
-            Input::Block(_) => debug_assert!(false, "AWS reads no numbers"),
+            Input::Block(_) | Input::Mapped { .. } => {
+                debug_assert!(false, "AWS reads no numbers and maps none");
+            }
         }
     }
 

@@ -7,10 +7,16 @@
 //!     +--- GONE, silence +      (a new attempt: the backend will choose a new session)
 //! ```
 //!
+//! Rows of a dataset are not streamed: after ACCEPT a PING is all that AWS says until RESULT comes. Whoever
+//! fails at them is not waited for: the job gives them to another backend (`takeover`).
+//!
 //! What is left out: where the numbers come from, and what the partial results add up to (`job`).
 
+mod moving;
+mod numbers;
 mod words;
 
+use crate::dataset;
 use crate::event::{Record, job_name};
 use crate::limits::{BACKEND_SILENCE, LINGER, LOOPBACK_RTT, MAX_ATTEMPTS, PING_INTERVAL};
 use crate::proto::rudp::congestion::Path;
@@ -21,7 +27,7 @@ use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::Defect;
 use crate::wire::auth::{ENVELOPE_BYTES, Envelope};
-use crate::wire::datagram::{Body, DATA_HEADER_BYTES, Header, encode};
+use crate::wire::datagram::{Body, Header, encode};
 use ethnum::I256;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -33,6 +39,8 @@ use std::time::Duration;
 pub(super) struct Terms {
     pub job: u128,
     pub function: String,
+    /// The dataset that the numbers are, where they are not to be sent.
+    pub dataset: Option<dataset::Id>,
     pub path: Path,
     /// Size of a plain DATA datagram, header included.
     pub datagram: usize,
@@ -51,8 +59,23 @@ pub(super) enum Told {
     Waiting(String),
     /// The shard cannot be done; the job's end.
     Failed(String),
+    /// The backend has failed at rows of a dataset, which another may do.
+    Lost(Failure),
     /// For the log.
     Record(Record),
+}
+
+/// How a backend fails at rows of a dataset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// It does not answer OPEN ROWS.
+    Unanswered,
+    /// It has fallen silent.
+    Silent,
+    /// It was started anew and knows nothing.
+    Forgotten,
+    /// It says why it cannot.
+    Refused(String),
 }
 
 #[derive(Debug)]
@@ -84,6 +107,8 @@ enum Stage {
 #[derive(Debug)]
 pub(super) struct Shard {
     pub index: u32,
+    /// The ID under which the backend knows it: the job's, or its own once another backend has it.
+    pub id: u128,
     pub name: String,
     pub addr: SocketAddr,
     pub range: Range<u64>,
@@ -93,6 +118,10 @@ pub(super) struct Shard {
     pub delivered: bool,
     pub partial: Option<I256>,
     pub attempt: u32,
+    /// How often backends have lost or refused it, where it is rows of a dataset.
+    pub failures: u32,
+    /// Where the backend has failed before: the pause before each OPEN, so that many shards are no flood.
+    pause: Option<Duration>,
     terms: Terms,
     stage: Stage,
     /// When the backend last said anything, and since when this stage waits for it.
@@ -124,13 +153,16 @@ impl Shard {
     ) -> Shard {
         let mut shard = Shard {
             index,
+            id: terms.job,
             name,
             addr,
-            received: range.is_empty(),
+            received: range.is_empty() || terms.dataset.is_some(),
             range,
             delivered: false,
             partial: None,
             attempt: 0,
+            failures: 0,
+            pause: None,
             terms,
             stage: Stage::Closed,
             heard: now,
@@ -153,23 +185,28 @@ impl Shard {
     /// Begins an attempt: OPEN, until there is an answer.
     fn begin(&mut self, now: Time, rng: &mut Rng) {
         let terms = &self.terms;
-        let open = Body::Open {
-            attempt: self.attempt,
-            shard: self.index,
-            count: self.count(),
-            function: terms.function.clone(),
+        let (attempt, shard, count) = (self.attempt, self.index, self.count());
+        let (first, function) = (self.range.start, terms.function.clone());
+        let open = match terms.dataset {
+            None => Body::Open { attempt, shard, count, function },
+            Some(dataset) => Body::OpenRows { attempt, shard, first, count, function, dataset },
         };
         let mut plain = Vec::new();
-        encode(Header { job: terms.job, session: 0 }, &open, &mut plain);
+        encode(Header { job: self.id, session: 0 }, &open, &mut plain);
         let (opener, message) =
-            Opener::new(terms.key.as_ref(), rng, terms.job, (self.index, self.attempt), plain);
+            Opener::new(terms.key.as_ref(), rng, self.id, (self.index, self.attempt), plain);
         self.outbox.clear();
-        self.outbox.push_back(message.clone());
+        if self.pause.is_none() {
+            self.outbox.push_back(message.clone());
+        }
         self.waiting_since = now;
         self.told_waiting = false;
         let mut rtt = Rtt::default();
-        if terms.path == Path::Loopback {
-            rtt.sample(LOOPBACK_RTT);
+        match self.pause {
+            // The first sample of a round trip makes a timeout of three (RFC 6298, 2.2).
+            Some(pause) => rtt.sample(pause / 3),
+            None if terms.path == Path::Loopback => rtt.sample(LOOPBACK_RTT),
+            None => {}
         }
         let retry = Retry::new(now, rtt);
         self.stage =
@@ -206,8 +243,7 @@ impl Shard {
                 self.on_accept(now, header.session, *credit);
             }
             (Stage::Opening { .. }, Body::Abort { reason }) if header.session == 0 => {
-                let text = format!("{} refuses: {reason}", self.backend());
-                self.told.push_back(Told::Failed(text));
+                self.on_refused(reason, "refuses");
             }
             (Stage::Streaming { session, .. }, _) if *session == header.session => {
                 self.heard = now;
@@ -226,7 +262,7 @@ impl Shard {
     }
 
     fn on_accept(&mut self, now: Time, session: u64, credit: u64) {
-        let header = Header { job: self.terms.job, session };
+        let header = Header { job: self.id, session };
         let Stage::Opening { opener, sent_at, resent, .. } = &mut self.stage else { return };
         let mut rtt = Rtt::default();
         if !*resent {
@@ -236,11 +272,11 @@ impl Shard {
         let Some(seal) = opener.take_seal() else { return };
         let terms = &self.terms;
         let mut sender = Box::new(Sender::new(header, terms.path, terms.datagram, credit, rtt));
-        let empty = self.range.is_empty();
-        if empty {
+        let silent = self.range.is_empty() || terms.dataset.is_some();
+        if silent {
             sender.finish();
         }
-        let result = empty.then(|| Retry::new(now, sender.rtt().clone()));
+        let result = silent.then(|| Retry::new(now, sender.rtt().clone()));
         self.stage = Stage::Streaming { session, sender, seal, pinged: now, result };
         self.heard = now;
         self.began = now;
@@ -251,8 +287,8 @@ impl Shard {
             credit_bytes: credit,
             rtt_us: round_trip.as_secs_f64() * 1e6,
         });
-        if empty {
-            // A first word in the session is what lets the backend answer for no numbers.
+        if silent {
+            // A first word in the session is what lets the backend answer for numbers that do not travel.
             self.ping(now);
             self.told.push_back(Told::Delivered);
         } else {
@@ -271,11 +307,11 @@ impl Shard {
                 }
             }
             Body::Result { count, value } => self.on_result(now, session, *count, *value),
-            Body::Gone => self.restart(now, "has forgotten the job: it was started anew", rng),
-            Body::Abort { reason } => {
-                let text = format!("{} gives up: {reason}", self.backend());
-                self.told.push_back(Told::Failed(text));
+            Body::Gone if self.terms.dataset.is_some() => {
+                self.told.push_back(Told::Lost(Failure::Forgotten));
             }
+            Body::Gone => self.restart(now, "has forgotten the job: it was started anew", rng),
+            Body::Abort { reason } => self.on_refused(reason, "gives up"),
             _ => {}
         }
     }
@@ -311,7 +347,7 @@ impl Shard {
 
     /// Takes in that time has passed.
     pub fn on_timeout(&mut self, now: Time, rng: &mut Rng) {
-        let stuck_wait = self.stuck_wait();
+        let (stuck_wait, dataset) = (self.stuck_wait(), self.terms.dataset);
         match &mut self.stage {
             Stage::Opening { message, retry, resent, .. } => {
                 if retry.is_due(now) {
@@ -325,7 +361,10 @@ impl Shard {
                 sender.on_timeout(now);
                 let ask = result.as_mut().is_some_and(|retry| retry.is_due(now));
                 let stuck = sender.stuck_since().is_some_and(|at| now >= at + stuck_wait);
-                if now.since(self.heard) >= BACKEND_SILENCE {
+                let silent = now.since(self.heard) >= BACKEND_SILENCE;
+                if silent && dataset.is_some() {
+                    self.told.push_back(Told::Lost(Failure::Silent));
+                } else if silent {
                     self.restart(now, "fell silent", rng);
                 } else if stuck {
                     self.on_stuck();
@@ -347,12 +386,7 @@ impl Shard {
     /// When [`Shard::on_timeout`] is next wanted.
     pub fn next_timeout(&self) -> Option<Time> {
         match &self.stage {
-            Stage::Opening { retry, .. } => {
-                let notice = self.waiting_since + BACKEND_SILENCE;
-                let end = self.waiting_since + self.terms.restart_wait;
-                let told = if self.told_waiting { end } else { end.min(notice) };
-                Some(retry.at().min(told))
-            }
+            Stage::Opening { retry, .. } => Some(retry.at().min(self.patience())),
             Stage::Streaming { sender, pinged, result, .. } => {
                 let result = result.as_ref().map(Retry::at);
                 let ping = (*pinged).max(self.heard) + PING_INTERVAL;
@@ -363,56 +397,6 @@ impl Shard {
             }
             Stage::Closing { retry, until, .. } => Some(retry.at().min(*until)),
             Stage::Closed => None,
-        }
-    }
-
-    /// Whether numbers for `attempt` are still wanted; those of a lost attempt are thrown away.
-    pub fn wants(&self, attempt: u32) -> bool {
-        attempt == self.attempt && matches!(self.stage, Stage::Streaming { .. })
-    }
-
-    /// Whether it waits for [`Shard::provide`] before it can take numbers.
-    pub fn wants_ring(&self) -> bool {
-        matches!(&self.stage, Stage::Streaming { sender, .. } if !sender.is_provided())
-    }
-
-    /// Gives it memory for numbers on their way: at most `bytes`, and no more than all of them need.
-    pub fn provide(&mut self, bytes: usize) {
-        let datagrams = self.count() / ((self.terms.datagram - DATA_HEADER_BYTES) as u64 / 8) + 2;
-        let all = usize::try_from(datagrams).unwrap_or(usize::MAX).saturating_mul(self.terms.datagram);
-        if let Stage::Streaming { sender, .. } = &mut self.stage {
-            sender.provide(bytes.min(all));
-        }
-    }
-
-    /// Bytes of that memory held now.
-    pub fn held_bytes(&self) -> usize {
-        match &self.stage {
-            Stage::Streaming { sender, .. } => sender.held_bytes(),
-            _ => 0,
-        }
-    }
-
-    /// Bytes of numbers of `width` bytes each that [`Shard::push`] would take.
-    pub fn room(&self, width: u8) -> usize {
-        match &self.stage {
-            Stage::Streaming { sender, .. } => sender.room(width),
-            _ => 0,
-        }
-    }
-
-    /// Takes numbers, at most [`Shard::room`] bytes.
-    pub fn push(&mut self, width: u8, bytes: &[u8]) {
-        if let Stage::Streaming { sender, .. } = &mut self.stage {
-            let taken = sender.push(width, bytes);
-            debug_assert_eq!(taken, bytes.len(), "more than there was room for");
-        }
-    }
-
-    /// The last number has been pushed.
-    pub fn finish(&mut self) {
-        if let Stage::Streaming { sender, .. } = &mut self.stage {
-            sender.finish();
         }
     }
 
@@ -465,7 +449,10 @@ impl Shard {
             return None;
         }
         self.outbox.clear();
-        self.say(Body::Abort { reason: reason.to_owned() });
+        if !(self.is_waiting() && self.pause.is_some()) {
+            // Else it is said to one that is silent, whose session, if there is one, nobody ever speaks in.
+            self.say(Body::Abort { reason: reason.to_owned() });
+        }
         self.stage = Stage::Closed;
         self.outbox.pop_front()
     }
@@ -480,7 +467,7 @@ impl Shard {
 
     /// Queues a datagram of the current session, if there is one (an Opening shard speaks for session 0).
     fn say(&mut self, body: Body<'_>) {
-        let job = self.terms.job;
+        let job = self.id;
         let mut plain = Vec::new();
         match &mut self.stage {
             Stage::Streaming { session, seal, .. } | Stage::Closing { session, seal, .. } => {

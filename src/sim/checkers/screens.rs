@@ -18,6 +18,9 @@ const MAX_WAYS: usize = 5000;
 /// What AWS shows.
 pub(super) struct AwsScreen {
     scripts: Vec<Vec<Line>>,
+    /// The jobs whose lines may name any backend.
+    is_dataset: Vec<bool>,
+    names: Vec<String>,
     /// How far each job may be.
     ways: BTreeSet<Vec<usize>>,
     up: bool,
@@ -27,7 +30,8 @@ impl AwsScreen {
     pub fn new(expected: &[Expected], names: &[String]) -> AwsScreen {
         let scripts: Vec<_> = expected.iter().map(|e| script(e, names)).collect();
         let ways = BTreeSet::from([vec![0; scripts.len()]]);
-        AwsScreen { scripts, ways, up: false }
+        let is_dataset = expected.iter().map(|e| e.is_dataset).collect();
+        AwsScreen { scripts, is_dataset, names: names.to_vec(), ways, up: false }
     }
 
     pub fn show(&mut self, line: &Line) -> Result<(), String> {
@@ -38,7 +42,8 @@ impl AwsScreen {
         let mut next = BTreeSet::new();
         for way in &self.ways {
             for (job, script) in self.scripts.iter().enumerate() {
-                if script.get(way[job]) == Some(line) && next.len() < MAX_WAYS {
+                let due = script.get(way[job]).is_some_and(|due| self.fits(job, due, line));
+                if due && next.len() < MAX_WAYS {
                     let mut way = way.clone();
                     way[job] += 1;
                     next.insert(way);
@@ -50,6 +55,21 @@ impl AwsScreen {
         }
         self.ways = next;
         Ok(())
+    }
+
+    /// Whether a line is the one that is due. Rows of a dataset are shown as whoever's had them then.
+    fn fits(&self, job: usize, due: &Line, line: &Line) -> bool {
+        let mut due = due.clone();
+        if let (
+            true,
+            Line::AwsSent { name, .. } | Line::AwsResult { name, .. },
+            Line::AwsSent { name: shown, .. } | Line::AwsResult { name: shown, .. },
+        ) = (self.is_dataset[job], &mut due, line)
+            && self.names.contains(shown)
+        {
+            name.clone_from(shown);
+        }
+        due == *line
     }
 
     pub fn is_complete(&self) -> bool {
@@ -111,7 +131,10 @@ impl BackendScreen {
     /// A datagram that is about to reach it.
     pub fn delivered(&mut self, bytes: &[u8]) {
         match datagram::decode(bytes) {
-            Ok((header, Body::Open { count, function, .. })) => {
+            Ok((
+                header,
+                Body::Open { count, function, .. } | Body::OpenRows { count, function, .. },
+            )) => {
                 self.opened.insert(header.job, (count, function));
             }
             Ok((header, Body::Data { .. } | Body::Ping { .. })) => {

@@ -37,7 +37,7 @@ impl<O: Observer> World<O> {
 
 fn is_open(bytes: &[u8]) -> bool {
     let is_sealed = auth::peek(bytes).is_ok_and(|envelope| envelope.kind == auth::Kind::Handshake1);
-    is_sealed || matches!(datagram::decode(bytes), Ok((_, Body::Open { .. })))
+    is_sealed || matches!(datagram::decode(bytes), Ok((_, Body::Open { .. } | Body::OpenRows { .. })))
 }
 
 fn noise(rng: &mut Rng) -> Vec<u8> {

@@ -2,7 +2,7 @@
 //!
 //! What is left out: when (`shard`).
 
-use super::{Shard, Stage, Told};
+use super::{Failure, Shard, Stage, Told};
 use crate::event::{Record, job_name};
 use crate::limits::BACKEND_SILENCE;
 use crate::proto::rudp::rtt::Retry;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 impl Shard {
     /// How the backend is called in sentences.
-    pub(super) fn backend(&self) -> String {
+    pub fn backend(&self) -> String {
         format!("Backend-Server {} at {}", self.name, self.addr)
     }
 
@@ -55,7 +55,21 @@ impl Shard {
         self.told.push_back(Told::Failed(text));
     }
 
+    /// The backend says why it does not do it.
+    pub(super) fn on_refused(&mut self, reason: &str, how: &str) {
+        self.told.push_back(match self.terms.dataset {
+            Some(_) => Told::Lost(Failure::Refused(reason.to_owned())),
+            None => Told::Failed(format!("{} {how}: {reason}", self.backend())),
+        });
+    }
+
     pub(super) fn on_waiting(&mut self, now: Time) {
+        if self.terms.dataset.is_some() {
+            if now >= self.patience() {
+                self.told.push_back(Told::Lost(Failure::Unanswered));
+            }
+            return;
+        }
         let waited = now.since(self.waiting_since);
         let help = format!("start it with `make server{}`", self.name);
         if waited >= self.terms.restart_wait {
@@ -74,7 +88,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn log_wait(&mut self, reason: String) {
+    pub fn log_wait(&mut self, reason: String) {
         self.log(Record::Wait { job: job_name(self.terms.job), on: self.backend(), reason });
     }
 
