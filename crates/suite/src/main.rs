@@ -1,11 +1,14 @@
 //! `offload`: every room of the project behind one door.
 
+mod dataset;
 mod grade;
+mod image;
+mod units;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Grades submissions of the course's assignment.
+/// Grades submissions of the course's assignment; stages datasets and images on many hosts.
 #[derive(Parser)]
 #[command(name = "offload", version)]
 struct Arguments {
@@ -16,22 +19,39 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Grade(grade::Arguments),
+    #[command(subcommand)]
+    Image(image::Command),
     /// The grader's hand in a sandbox; it is of no use by hand.
     #[command(hide = true)]
     GradeAgent {
         settings: String,
     },
+    /// What `./client` becomes where a dataset is staged.
+    #[command(hide = true)]
+    Client(dataset::Client),
+    /// What a backend server becomes where a dataset is staged.
+    #[command(hide = true)]
+    Backend(dataset::Backend),
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
-        Command::Grade(arguments) => grade::run(&arguments),
-        Command::GradeAgent { settings } => grade::agent(&settings),
+    let command = Arguments::parse().command;
+    let program = match &command {
+        Command::Client(_) => "client".to_owned(),
+        Command::Backend(arguments) => arguments.program(),
+        _ => "offload".to_owned(),
+    };
+    let done = match command {
+        Command::Grade(arguments) => grade::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::GradeAgent { settings } => grade::agent(&settings).map(|()| ExitCode::SUCCESS),
+        Command::Image(command) => image::run(&command),
+        Command::Client(arguments) => dataset::client(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Backend(arguments) => dataset::backend(&arguments).map(|()| ExitCode::SUCCESS),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
-            eprintln!("offload: {}", sentence(&error));
+            eprintln!("{program}: {}", sentence(&error));
             ExitCode::FAILURE
         }
     }
