@@ -6,7 +6,7 @@
 
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
-.PHONY: all serverA serverB serverC aws suite gradescope demo test terminals bench sim fuzz clean help
+.PHONY: all serverA serverB serverC aws suite gradescope demo test terminals bench bench-swarm sim fuzz clean help
 
 all:
 	@scripts/build.sh
@@ -35,6 +35,9 @@ sim:
 bench:
 	@exec scripts/bench.sh
 
+bench-swarm:
+	@exec scripts/bench-swarm.sh
+
 fuzz:
 	@exec scripts/fuzz.sh
 
@@ -53,5 +56,6 @@ help:
 	@echo "make test                         every test"
 	@echo "make sim                          10,000 simulated jobs over bad links"
 	@echo "make bench                        time it against Polars, DuckDB and others"
-	@echo "make fuzz                         fuzz the three parsers"
+	@echo "make bench-swarm                  time a swarm of virtual hosts against other peers (root)"
+	@echo "make fuzz                         fuzz the parsers"
 	@echo "make clean                        remove what was built"

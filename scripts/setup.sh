@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what is missing for one purpose: setup.sh build|grade|gradescope|test|terminals|bench
+# Installs what is missing for one purpose: setup.sh build|grade|gradescope|test|terminals|bench|bench-swarm
 #
 # Root is asked for only where a package is missing. A Rust toolchain is never installed behind one's
 # back: toolchain.sh says in one line how to get one.
@@ -12,6 +12,13 @@ need() {
     command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
 
+need_venv() {
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+}
+
+# What the swarm is tested and measured with and comes from PyPI, in an environment of its own.
+peers=
+
 case ${1-} in
 build) need cc "gcc libc6-dev" ;;
 test)
@@ -20,16 +27,28 @@ test)
     need unshare util-linux
     need make make && need g++ g++ && need bwrap bubblewrap && need zip zip && need unzip unzip
     need chromium chromium
+    need age age && need zstd zstd
+    need aria2c aria2 && need transmission-cli transmission-cli && need opentracker opentracker
+    need_venv
+    peers="libtorrent==2.1.1"
     ;;
 grade) need bwrap bubblewrap && need make make && need gcc gcc && need g++ g++ && need setpriv util-linux ;;
 gradescope) need cc "gcc libc6-dev" && need zip zip ;;
 terminals) need cc "gcc libc6-dev" && need tmux tmux ;;
 bench)
     need cc "gcc libc6-dev" && need datamash datamash && need mawk mawk
-    python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+    need_venv
+    ;;
+bench-swarm)
+    need cc "gcc libc6-dev" && need ip iproute2 && need unshare util-linux
+    need age age && need zstd zstd
+    need aria2c aria2 && need transmission-cli transmission-cli && need udp-sender udpcast
+    need nginx nginx-light && need curl curl && need rsync rsync
+    need_venv
+    peers="libtorrent==2.1.1 matplotlib==3.11.2"
     ;;
 *)
-    echo "usage: scripts/setup.sh build|grade|gradescope|test|terminals|bench" >&2
+    echo "usage: scripts/setup.sh build|grade|gradescope|test|terminals|bench|bench-swarm" >&2
     exit 2
     ;;
 esac
@@ -52,6 +71,13 @@ if [ -n "$missing" ]; then
         echo "Missing here:$missing. Install them, for example: sudo apt-get install$missing" >&2
         exit 1
     fi
+fi
+
+if [ -n "$peers" ]; then
+    [ -x bench/work/peers/bin/python ] || python3 -m venv bench/work/peers
+    # Unquoted on purpose: a list of packages. Where all of them are there, pip asks nobody.
+    # shellcheck disable=SC2086
+    bench/work/peers/bin/python -m pip install --quiet --disable-pip-version-check $peers
 fi
 
 . scripts/toolchain.sh
