@@ -10,7 +10,7 @@ import time
 
 import libtorrent
 
-# What helps libtorrent on a switched network, found by trying: no uTP, which yields to any queue; everybody
+# What should help libtorrent on a switched network (a guess that was measured, no search): no uTP, which yields to any queue; everybody
 # unchoked, so that nobody waits for a round of the choker; a short queue of requests, so that sixteen
 # leechers do not reserve half of the file at the seeder; no connection kept back for being on the same net.
 TUNED = {
@@ -34,7 +34,8 @@ def main():
     settings = {
         "listen_interfaces": address,
         "enable_dht": False, "enable_upnp": False, "enable_natpmp": False,
-        "alert_mask": libtorrent.alert.category_t.status_notification,
+        "alert_mask": libtorrent.alert.category_t.status_notification
+        | libtorrent.alert.category_t.storage_notification,
     }
     if "--tuned" in sys.argv:
         settings.update(TUNED)
@@ -56,7 +57,12 @@ def main():
     while not handle.status().is_seeding:
         session.wait_for_alert(100)
         session.pop_alerts()
+    # Pieces are verified before they are written: whoever reads the file now may be too early.
     handle.flush_cache()
+    flushed = False
+    while not flushed:
+        session.wait_for_alert(100)
+        flushed = any(isinstance(alert, libtorrent.cache_flushed_alert) for alert in session.pop_alerts())
     print("complete", flush=True)
     while True:
         time.sleep(3600)

@@ -57,7 +57,7 @@ impl Client {
             Client::Transmission => {
                 let config = format!("{directory}-config");
                 std::fs::create_dir(&config).unwrap();
-                // It tries every peer by uTP first, and half a minute later by TCP.
+                // With uTP on, it did not reach a peer that has TCP only within a minute.
                 let settings = r#"{"dht-enabled": false, "lpd-enabled": false, "utp-enabled": false}"#;
                 std::fs::write(format!("{config}/settings.json"), settings).unwrap();
                 let mut command = tool("transmission-cli");
