@@ -6,7 +6,7 @@
 
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
-.PHONY: all serverA serverB serverC aws suite gradescope demo test terminals bench bench-swarm sim fuzz clean help
+.PHONY: all serverA serverB serverC aws suite static gradescope demo test terminals bench bench-swarm sim fuzz clean help
 
 all:
 	@scripts/build.sh
@@ -16,6 +16,9 @@ serverA serverB serverC aws:
 
 suite:
 	@scripts/build.sh suite
+
+static:
+	@scripts/build.sh static
 
 gradescope:
 	@exec scripts/gradescope.sh
@@ -43,13 +46,14 @@ fuzz:
 
 clean:
 	@cargo clean --quiet
-	@rm -f client aws serverA serverB serverC offload offload-autograder.zip
+	@rm -f client aws serverA serverB serverC offload offload-static offload-autograder.zip
 
 help:
 	@echo "make all                          build the five programs"
 	@echo "make serverA|serverB|serverC|aws  run one of them in this terminal (after make all)"
 	@echo "./client sum|min|max|sos          offload a reduction over nums.csv"
-	@echo "make suite                        build the offload command: ./offload grade PATH..."
+	@echo "make suite                        build the offload command: ./offload grade|image ..."
+	@echo "make static                       the same as offload-static, for hosts that have nothing"
 	@echo "make gradescope                   a zip that makes Gradescope run ./offload grade"
 	@echo "make demo                         all of the above in one terminal, from nothing"
 	@echo "make terminals                    the same in five panes (tmux)"

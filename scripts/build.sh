@@ -1,5 +1,6 @@
 #!/bin/sh
-# `make all`: builds the five programs and puts them beside nums.csv; `make suite` builds `offload`.
+# `make all`: builds the five programs and puts them beside nums.csv; `make suite` builds `offload`, and
+# `make static` the same as `offload-static`, which needs no library of the host that it is brought to.
 #
 # Copies, not links: the client looks for nums.csv beside its own file. Each copy is moved into place in
 # one step, so that a running server keeps its old program and the build never meets "text file busy".
@@ -14,9 +15,19 @@ fi
 
 case ${1-} in
 suite) package=offload-suite programs=offload ;;
+static) package=offload-suite programs=offload:offload-static ;;
 *) package=offload programs="client aws servera:serverA serverb:serverB serverc:serverC" ;;
 esac
-cargo build --release --locked --quiet -p "$package"
+release=release
+if [ "${1-}" = static ]; then
+    # With a target of its own, what is built along the way (build scripts, macros) stays dynamic.
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    release=$host/release
+    RUSTFLAGS="${RUSTFLAGS-} -C target-feature=+crt-static" cargo build --release --locked --quiet -p "$package" \
+        --target "$host"
+else
+    cargo build --release --locked --quiet -p "$package"
+fi
 
 # Cargo knows best where it builds: CARGO_TARGET_DIR, a configuration file, or target/.
 target=$(cargo metadata --format-version 1 --no-deps --locked |
@@ -24,6 +35,6 @@ target=$(cargo metadata --format-version 1 --no-deps --locked |
 
 for program in $programs; do
     name=${program#*:}
-    cp -f "$target/release/${program%:*}" ".$name.new"
+    cp -f "$target/$release/${program%:*}" ".$name.new"
     mv -f ".$name.new" "$name"
 done
