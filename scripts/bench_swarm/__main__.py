@@ -28,7 +28,7 @@ sys.dont_write_bytecode = True  # nothing is left beside the sources
 import transports
 from network import Network, address
 from run import STAGGER, Missed, Transfer, digest
-from torrent import PIECE_BYTES, torrent
+from torrent import piece_bytes, torrent
 from transports import Failure
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -371,7 +371,8 @@ def main():
     dirty = "-dirty" if git("status", "--porcelain", "--untracked-files=no") else ""
     commit = (git("rev-parse", "--short", "HEAD") or "none") + dirty
     print(f"{about['machine']}, {about['cores']} cores, Linux {about['kernel']}, commit {commit}, "
-          f"load {about['load_before']}; medians of {args.rounds} rounds, 256 KiB pieces, "
+          f"load {about['load_before']}; medians of {args.rounds} rounds, "
+          f"{piece_bytes(args.size * MIB) >> 10} KiB pieces, "
           f"RAM disk, TCP with {about['tcp']}")
     with tempfile.TemporaryDirectory(prefix="bench-swarm-") as directory:
         # Seen by this process and its children only, and gone with them.
@@ -384,7 +385,7 @@ def main():
     bench.drop_curves()
     report = {
         **about, "commit": commit, "date": datetime.date.today().isoformat(), "rounds": args.rounds,
-        "bytes": args.size * MIB, "piece_bytes": PIECE_BYTES, "peers": versions(),
+        "bytes": args.size * MIB, "piece_bytes": piece_bytes(args.size * MIB), "peers": versions(),
         "transports": {each.name: each.note for each in bench.transports},
         "rows": bench.rows, "runs": bench.runs, "growth": growth,
     }

@@ -2,7 +2,13 @@
 
 import hashlib
 
-PIECE_BYTES = 256 << 10
+
+def piece_bytes(size):
+    """As `offload image pack` cuts it."""
+    piece = 64 << 10
+    while piece < 4 << 20 and size > 2048 * piece:
+        piece *= 2
+    return piece
 
 
 def bencode(value):
@@ -16,8 +22,10 @@ def bencode(value):
 
 
 def torrent(path, announce):
+    size = path.stat().st_size
+    length = piece_bytes(size)
     with path.open("rb") as file:
-        pieces = iter(lambda: file.read(PIECE_BYTES), b"")
+        pieces = iter(lambda: file.read(length), b"")
         hashes = b"".join(hashlib.sha1(piece).digest() for piece in pieces)
-    info = {"length": path.stat().st_size, "name": path.name, "piece length": PIECE_BYTES, "pieces": hashes}
+    info = {"length": size, "name": path.name, "piece length": length, "pieces": hashes}
     return bencode({"announce": announce, "info": info})

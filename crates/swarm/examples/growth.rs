@@ -12,15 +12,16 @@ use offload::time::Time;
 use offload_swarm::bitfield::Bitfield;
 use offload_swarm::geometry::{Block, Geometry};
 use offload_swarm::id::InfoHash;
-use offload_swarm::limits::MAX_CONNECTIONS;
+use offload_swarm::limits::{MAX_CONNECTIONS, UPLOAD_SLOTS};
+use offload_swarm::metainfo::piece_bytes_for;
 use offload_swarm::sim::actor::honest;
 use offload_swarm::sim::tracker::Tracker;
 use offload_swarm::sim::world::{Host, Leave, Observer, Swarm, World};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-const USAGE: &str = "usage: growth [--peers 1,2,4] [--size 64MiB] [--piece 256KiB] [--rate 100Mbit] \
-[--delay 100us] [--spread 500ms] [--overhead 1.05] [--hash 1GB] [--slots 8] [--connections 50] \
+const USAGE: &str = "usage: growth [--peers 1,2,4] [--size 64MiB] [--piece 64KiB] [--rate 100Mbit] \
+[--delay 100us] [--spread 500ms] [--overhead 1.05] [--hash 1GB] [--slots 16] [--connections 40] \
 [--leave never|now|seed-wait] [--upload-min 500KB] [--poll 5s] [--no-super-seed] [--seed 1] \
 [--bucket 1s] [--json]";
 /// A swarm that takes longer than this many times the limit for one server to each peer is stuck.
@@ -259,14 +260,14 @@ fn parse(mut args: impl Iterator<Item = String>) -> Option<Arguments> {
     let mut a = Arguments {
         peers: vec![1, 2, 4, 8, 16, 15, 150, 1000],
         size: 64 << 20,
-        piece: 256 << 10,
+        piece: 0,
         rate: 12_500_000,
         delay: Duration::from_micros(100),
         spread: Duration::ZERO,
         overhead: 1.05,
         hash: 1_000_000_000,
-        slots: 8,
-        connections: MAX_CONNECTIONS.min(50),
+        slots: UPLOAD_SLOTS,
+        connections: MAX_CONNECTIONS,
         leave: Leave::Never,
         super_seed: true,
         seed: 1,
@@ -301,6 +302,9 @@ fn parse(mut args: impl Iterator<Item = String>) -> Option<Arguments> {
             },
             _ => return None,
         }
+    }
+    if a.piece == 0 {
+        a.piece = piece_bytes_for(a.size).into();
     }
     if seed_wait {
         a.leave = Leave::Slow { bytes_per_s: upload_min, poll };
