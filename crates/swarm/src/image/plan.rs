@@ -102,20 +102,19 @@ impl Costs {
         swarm_doubling: 1.10,
     };
 
-    /// Ours, until the last client *has the bytes*: 64 MiB at 100 Mbit/s, 256 KiB pieces, from a first
-    /// measurement of a small rarest-first peer, to be replaced by what the bench measures of this program.
+    /// Ours, until the last client *has the bytes*: 64 MiB at 100 Mbit/s, by
+    /// `make bench-swarm` (the swarm) and a first measurement (HTTP).
     ///
     /// - one server: HTTP took 4.2 L for 4 clients, linear in N;
     /// - multicast: not measured; the paper's;
-    /// - swarm: 1.05 L is the practical floor for one client, and 1.35 L was measured for 8; between, the
-    ///   line gives 1.15 at 2 (measured: 1.09) and 1.25 at 4 (at most 1.22), beyond 1.45 at 16 (at most 1.57,
-    ///   where the processors were the limit).
+    /// - swarm: 1.05, 1.06, 1.10, 1.14 and 1.21 L were measured for 1, 2, 4, 8 and 16 clients; the line is at most
+    ///   0.03 above.
     pub const MEASURED: Costs = Costs {
         server_fixed: 0.0,
         server_factor: 1.05,
         swarm_fixed: 0.0,
         swarm_overhead: 0.05,
-        swarm_doubling: 0.10,
+        swarm_doubling: 0.04,
         ..Costs::PAPER
     };
 

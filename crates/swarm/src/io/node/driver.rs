@@ -305,7 +305,9 @@ impl Driver {
         if self.ended {
             return Err(Error::Stopped);
         }
-        if self.torrents.values().any(|torrent| torrent.info_hash() == info_hash) {
+        // One that has just ended, and was seen to, is swept away at the end of this round.
+        let there = |torrent: &Torrent| torrent.info_hash() == info_hash && !torrent.has_ended();
+        if self.torrents.values().any(there) {
             return Err(Error::Known(info_hash));
         }
         if self.torrents.len() >= MAX_TORRENTS {
