@@ -144,7 +144,6 @@ pub const MAX_TRACKER_INTERVAL: Duration = Duration::from_secs(3600);
 // Bencoding and metainfo.
 /// Keys of a dictionary that may be out of order: each is remembered until no other was found equal.
 pub const MAX_UNSORTED_KEYS: usize = 1024;
-// Bencoding and metainfo.
 /// Bytes of a file's path: the rest of Linux's `PATH_MAX`, 4096, is for the directory it is unpacked in.
 pub const MAX_PATH_BYTES: usize = 2048;
 /// Bytes of a peer's `host:port`: a name in the DNS has 253 at most.
@@ -241,8 +240,6 @@ pub const MAX_MONITORED_PER_ADDRESS: usize = 256;
 pub const MAX_OBSERVED: usize = 20_000;
 /// Characters of a client's name of itself or of its program.
 pub const MAX_REPORTED_CHARS: usize = 64;
-/// Clients report this often.
-pub const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// A client that has not reported for so long is marked.
 pub const SILENT_AFTER: Duration = Duration::from_secs(20);
 /// And forgotten after this.
@@ -262,7 +259,6 @@ pub const TRACKER_SAVE_PERIOD: Duration = Duration::from_secs(10);
 pub const REPORT_PERIOD: Duration = Duration::from_secs(2);
 /// How often it shows how far it is.
 pub const SHOW_PERIOD: Duration = Duration::from_millis(250);
-// The driver (`io`).
 
 // Datasets.
 
