@@ -11,7 +11,6 @@ use offload::sim::trace::Trace;
 use offload::time::Time;
 use offload_swarm::bitfield::Bitfield;
 use offload_swarm::geometry::{Block, Geometry};
-use offload_swarm::id::InfoHash;
 use offload_swarm::limits::{MAX_CONNECTIONS, UPLOAD_SLOTS};
 use offload_swarm::metainfo::piece_bytes_for;
 use offload_swarm::sim::actor::honest;
@@ -140,7 +139,6 @@ fn grow(arguments: &Arguments, geometry: Geometry, peers: usize, limit: f64) -> 
     let began = Instant::now();
     let mut rng = Rng::from_seed(arguments.seed);
     let swarm = Swarm {
-        info_hash: InfoHash([1; 20]),
         geometry,
         metadata: vec![0; 100],
         private: true,

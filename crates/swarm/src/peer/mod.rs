@@ -31,7 +31,7 @@ mod tests;
 
 use crate::bitfield::Bitfield;
 use crate::geometry::{Block, Geometry};
-use crate::id::{InfoHash, PeerId};
+use crate::id::PeerId;
 use crate::wire::handshake::Features;
 use crate::wire::message::Message;
 use offload::time::Time;
@@ -67,8 +67,6 @@ pub enum Source {
 /// What a session is about.
 #[derive(Clone, Debug)]
 pub struct Torrent {
-    /// Its name in the swarm.
-    pub info_hash: InfoHash,
     /// BEP 27: peers come from its trackers only.
     pub private: bool,
     /// Its cut; `None` for a magnet link, until the metadata has come.

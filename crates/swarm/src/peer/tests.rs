@@ -64,7 +64,7 @@ impl Net {
             max_connections: 50,
             super_seed,
         };
-        let torrent = Torrent { info_hash: InfoHash([1; 20]), private: false, content };
+        let torrent = Torrent { private: false, content };
         let session = Session::new(settings, torrent, Rng::from_seed(index as u64));
         let (kept, served) = (BTreeMap::new(), BTreeMap::new());
         self.peers.push(Peer { session, kept, liar: false, complete: false, banned: 0, served });

@@ -8,7 +8,6 @@ use super::tracker::Tracker;
 use super::world::{Act, Host, Swarm, World};
 use crate::bitfield::Bitfield;
 use crate::geometry::Geometry;
-use crate::id::InfoHash;
 use crate::limits::MAX_UNASKED_BYTES;
 use crate::peer::{Session, Settings, Torrent};
 use offload::rng::Rng;
@@ -76,7 +75,6 @@ struct Stage {
 impl Stage {
     fn new(plan: Plan, mut rng: Rng, trace: Trace, make: impl Fn() -> Make) -> Stage {
         let swarm = Swarm {
-            info_hash: InfoHash([7; 20]),
             geometry: plan.geometry,
             metadata: plan.metadata.clone(),
             private: plan.private,

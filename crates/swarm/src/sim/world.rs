@@ -22,7 +22,7 @@ use super::queue::Queue;
 use super::tracker::Tracker;
 use crate::bitfield::Bitfield;
 use crate::geometry::{Block, Geometry};
-use crate::id::{InfoHash, PeerId};
+use crate::id::PeerId;
 use crate::peer::{Output, Progress, Settings, Torrent};
 use offload::rng::Rng;
 use offload::sim::trace::Trace;
@@ -77,8 +77,6 @@ impl Observer for () {}
 /// What the swarm is about.
 #[derive(Clone, Debug)]
 pub struct Swarm {
-    /// Its name.
-    pub info_hash: InfoHash,
     /// Its cut.
     pub geometry: Geometry,
     /// Its info dictionary.
@@ -472,6 +470,6 @@ impl<O: Observer> World<O> {
 
     fn torrent(&self, node: usize) -> Torrent {
         let content = self.nodes[node].knows.then(|| self.content(node));
-        Torrent { info_hash: self.swarm.info_hash, private: self.swarm.private, content }
+        Torrent { private: self.swarm.private, content }
     }
 }

@@ -101,7 +101,7 @@ impl Torrent {
             What::Metainfo(metainfo) => torrent.open(context, metainfo)?,
             What::Magnet(magnet) => {
                 let trackers = magnet.trackers.into_iter().map(|url| vec![url]).collect();
-                torrent.begin(context, trackers, About { info_hash, private: false, content: None })?;
+                torrent.begin(context, trackers, About { private: false, content: None })?;
             }
         }
         Ok(torrent)
@@ -217,13 +217,13 @@ impl Torrent {
             metadata: metainfo.info.clone(),
         };
         let trackers = metainfo.trackers.clone();
-        let (info_hash, private) = (self.info_hash, metainfo.private);
+        let private = metainfo.private;
         let (storage, assembly) = (Arc::new(storage), Assembly::new(geometry));
         self.files = Some(Files { metainfo, storage, assembly, have });
         if self.session.is_some() {
             return self.feed(context, Input::Content(Box::new(content)));
         }
-        let begun = self.begin(context, trackers, About { info_hash, private, content: Some(content) });
+        let begun = self.begin(context, trackers, About { private, content: Some(content) });
         if let Err(error) = begun {
             self.part(context, Some(error));
         }

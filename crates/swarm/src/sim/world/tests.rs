@@ -81,7 +81,6 @@ fn geometry() -> Geometry {
 
 fn world() -> World<()> {
     let swarm = Swarm {
-        info_hash: InfoHash([0; 20]),
         geometry: geometry(),
         metadata: Vec::new(),
         private: false,
