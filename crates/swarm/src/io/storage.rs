@@ -43,6 +43,8 @@ pub struct Storage {
     files: Vec<metainfo::File>,
     /// The files used last, the latest in front.
     open: Mutex<VecDeque<Open>>,
+    /// Writers take turns: the kernel lets one at a time into a file, and has the others spin.
+    turn: Mutex<()>,
 }
 
 #[derive(Clone)]
@@ -78,7 +80,7 @@ impl Storage {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
         let root = rustix::fs::open(directory, flags, Mode::empty());
         let root = root.map_err(|e| broken(directory, e.into()))?;
-        Ok(Storage { root, directory: directory.to_owned(), files, open: Mutex::default() })
+        Ok(Storage { root, directory: directory.to_owned(), files, open: Mutex::default(), turn: Mutex::default() })
     }
 
     /// Where the files are.
@@ -119,6 +121,7 @@ impl Storage {
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         for part in self.parts(offset, bytes.len()).filter(|part| !self.files[part.index].padding) {
             let file = self.file(part.index, true)?;
+            let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
             file.write_all_at(&bytes[part.range], part.offset).map_err(|e| self.at(part.index, e))?;
         }
         Ok(())
