@@ -1,0 +1,12 @@
+//! Diskless checkpoints by N+1 parity, with message logging: processes that finish the job after `kill -9`.
+//!
+//! The data flow: a task steps over the bytes of an `arena`; its messages pass the `ledger`, which is in the
+//! arena too; at a checkpoint the pages that have changed leave as a diff for the holders, who keep the
+//! `code` of all workers' states; what a dead one had is computed from the code and the survivors.
+//!
+//! After Ch. D. V. Subba Rao and M. M. Naidu, "Enhanced N+1 Parity Scheme combined with Message Logging".
+
+pub mod id;
+pub mod limits;
+
+pub mod digest;
