@@ -6,7 +6,8 @@
 //!
 //! After Ch. D. V. Subba Rao and M. M. Naidu, "Enhanced N+1 Parity Scheme combined with Message Logging".
 
+pub mod code;
+pub mod digest;
 pub mod id;
 pub mod limits;
-
-pub mod digest;
+pub mod overhead;
