@@ -9,5 +9,7 @@
 pub mod code;
 pub mod digest;
 pub mod id;
+pub mod ledger;
 pub mod limits;
+pub mod mode;
 pub mod overhead;
