@@ -406,6 +406,9 @@ fn what_is_not_packed_is_told() {
     assert!(matches!(pack_error(&first.file, &store), pack::Error::Overlap { .. }));
     assert!(matches!(pack_error(&source.join("none"), &store), pack::Error::Source { .. }));
     assert!(matches!(pack_error(Path::new("/dev/null"), &store), pack::Error::Neither(_)));
+    let link = dir.path().join("link");
+    symlink(&source, &link).unwrap();
+    assert!(matches!(pack_error(&link, &store), pack::Error::Elsewhere { .. }));
     let mut deep = source.clone();
     (0..300).for_each(|_| deep.push("d"));
     fs::create_dir_all(&deep).unwrap();

@@ -208,6 +208,23 @@ fn mistakes_are_named_before_anything_is_downloaded() {
 }
 
 #[test]
+fn a_server_packs_again_what_was_named_and_nothing_that_a_link_leads_to() {
+    let place = Place::new();
+    tree(&place, "images/web", MIB);
+    place.write("secret/key", "not to be published");
+    place.done(&["pack", "web", "images/web"]);
+    fs::rename(place.path("images/web"), place.path("images/old")).unwrap();
+    symlink("../secret", place.path("images/web")).unwrap();
+    let refused = place.refused(&["serve", "--port", "0", "--seed-port", "0"]);
+    for clue in ["images/web is now ", "/secret by way of links", "offload image pack"] {
+        assert!(refused.contains(clue), "{refused}");
+    }
+    let server = place.serve(&["--no-update"]);
+    place.stage(&server, "web", "out", &["--no-seed-wait"]).done();
+    assert_same(&place, "images/old", "out");
+}
+
+#[test]
 fn a_plan_says_what_is_best_and_from_when_on() {
     let place = Place::new();
     let plan =

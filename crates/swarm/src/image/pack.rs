@@ -95,6 +95,18 @@ pub enum Error {
     /// The caller's: neither a directory nor a file.
     #[error("cannot pack {}: it is neither a directory nor a file", .0.display())]
     Neither(PathBuf),
+    /// The caller's: links lead from the path to something else, which was not named.
+    #[error(
+        "{} is now {} by way of links: if that is to be packed, say so with `offload image pack`",
+        path.display(),
+        full.display()
+    )]
+    Elsewhere {
+        /// The source.
+        path: PathBuf,
+        /// What it leads to.
+        full: PathBuf,
+    },
     /// The caller's: the pack would hold, or replace, itself.
     #[error("cannot pack {}: it and the store {} overlap; choose another store", path.display(), store.display())]
     Overlap {
@@ -128,7 +140,10 @@ pub struct Progress {
     pub of_bytes: u64,
 }
 
-/// Packs `source` into the directory `to`, made if need be, whose last component is the image's name.
+/// Packs `source`, a canonical path, into the directory `to`, made if need be, whose last component is the
+/// image's name. A server packs again what was named long ago: nobody who may since have put a link into
+/// that path chooses what is published.
+///
 /// The pack and its stamp appear complete or not at all; what was there before stays until then. An archive
 /// may be read by its owner only: it holds what the source keeps from others. Only one process packs into
 /// `to` at a time.
@@ -143,12 +158,15 @@ pub fn pack(
 ) -> Result<Packed, Error> {
     let unreadable = |e| Error::Source { path: source.to_owned(), source: e };
     let unwritable = |e| Error::Store { path: to.to_owned(), source: e };
-    let source = fs::canonicalize(source).map_err(unreadable)?;
+    let full = fs::canonicalize(source).map_err(unreadable)?;
+    if full != source {
+        return Err(Error::Elsewhere { path: source.to_owned(), full });
+    }
     let recipients = options.recipients.as_deref().map(Recipients::read).transpose()?;
     fs::create_dir_all(to).map_err(unwritable)?;
     let to = fs::canonicalize(to).map_err(unwritable)?;
-    if to.starts_with(&source) || source.starts_with(&to) {
-        return Err(Error::Overlap { path: source, store: to });
+    if to.starts_with(source) || source.starts_with(&to) {
+        return Err(Error::Overlap { path: source.to_owned(), store: to });
     }
     let store = File::open(&to).map_err(unwritable)?;
     flock(&store, FlockOperation::NonBlockingLockExclusive).map_err(|e| match e {
@@ -156,7 +174,7 @@ pub fn pack(
         _ => unwritable(e.into()),
     })?;
 
-    let tree = Tree::walk(&source)?;
+    let tree = Tree::walk(source)?;
     let name = to.file_name().unwrap_or(OsStr::new("image"));
     let form = Form::choose(&tree, options);
     let file = to.join(form.file_name(name, source.file_name()));
