@@ -436,6 +436,9 @@ impl Bar {
         match step {
             Step::Packing(done, all) => self.show("packing".to_owned(), done, all),
             Step::Hashing(done, all) => self.show("hashing".to_owned(), done, all),
+            Step::NoDataset(why) => self.bar.suspend(|| {
+                eprintln!("{why}: packed without a row index: it cannot be a dataset");
+            }),
         }
     }
 

@@ -225,6 +225,24 @@ fn a_server_packs_again_what_was_named_and_nothing_that_a_link_leads_to() {
 }
 
 #[test]
+fn numbers_with_a_bad_row_are_packed_and_the_row_is_named() {
+    let place = Place::new();
+    place.write("nums.csv", "1\n2\nthree\n4\n");
+    let bad = format!("{}:3: \"three\" is not an integer", place.path("nums.csv").display());
+    for state in ["packed", "unchanged"] {
+        let output = place.image(&["pack", "nums", "nums.csv"]);
+        let (out, err) = (support::text(&output.stdout), support::text(&output.stderr));
+        assert!(output.status.success() && out.starts_with(state), "{out}{err}");
+        assert_eq!(err, format!("{bad}: packed without a row index: it cannot be a dataset\n"));
+    }
+    place.write("nums.csv", "1\n2\n3\n4\n");
+    let output = place.image(&["pack", "nums", "nums.csv"]);
+    assert_eq!((output.status.code(), support::text(&output.stderr)), (Some(0), String::new()));
+    let torrent = fs::read(place.path("offload-images/records/nums.torrent")).unwrap();
+    assert!(torrent.windows(15).any(|key| key == b"12:offload rows"));
+}
+
+#[test]
 fn a_plan_says_what_is_best_and_from_when_on() {
     let place = Place::new();
     let plan =
