@@ -260,7 +260,7 @@ fn serve(arguments: &Serve) -> anyhow::Result<()> {
     bar.clear();
     println!("status page: {}", server.url());
     println!(
-        "on each host: offload image stage NAME --from {} --trust {}{}",
+        "on each host: ./offload image stage NAME --from {} --trust {}{}",
         server.url(),
         server.fingerprint(),
         if arguments.key_file.is_some() { " --key-file FILE" } else { "" }
