@@ -168,11 +168,7 @@ pub fn pack(
     if to.starts_with(source) || source.starts_with(&to) {
         return Err(Error::Overlap { path: source.to_owned(), store: to });
     }
-    let store = File::open(&to).map_err(unwritable)?;
-    flock(&store, FlockOperation::NonBlockingLockExclusive).map_err(|e| match e {
-        Errno::WOULDBLOCK => Error::Busy(to.clone()),
-        _ => unwritable(e.into()),
-    })?;
+    let store = Locked::directory(&to)?;
 
     let tree = Tree::walk(source)?;
     let name = to.file_name().unwrap_or(OsStr::new("image"));
@@ -204,7 +200,7 @@ pub fn pack(
         }
         out.sync_all().map_err(failed)?;
         fs::rename(&temporary, &file).map_err(failed)?;
-        store.sync_all().map_err(failed)
+        store.0.sync_all().map_err(failed)
     });
     if let Err(error) = done {
         let _ = fs::remove_file(&temporary);
@@ -215,6 +211,28 @@ pub fn pack(
     stamp.write(&to, kept.as_ref())?;
     skipped.extend(tree.skipped.iter().cloned());
     Ok(Packed { reused: false, ..stamp.packed(file, form.compression, skipped) })
+}
+
+/// A directory that only one process packs into.
+struct Locked(File);
+
+impl Locked {
+    fn directory(path: &Path) -> Result<Locked, Error> {
+        let failed = |source| Error::Store { path: path.to_owned(), source };
+        let directory = File::open(path).map_err(failed)?;
+        flock(&directory, FlockOperation::NonBlockingLockExclusive).map_err(|e| match e {
+            Errno::WOULDBLOCK => Error::Busy(path.to_owned()),
+            _ => failed(e.into()),
+        })?;
+        Ok(Locked(directory))
+    }
+}
+
+impl Drop for Locked {
+    /// To close it is not enough: a process that another thread is starting has it too until it runs.
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 /// What is known of the pack in the directory `to` of a store, without a look at its source; `None` where
