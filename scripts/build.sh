@@ -23,8 +23,9 @@ if [ "${1-}" = static ]; then
     # With a target of its own, what is built along the way (build scripts, macros) stays dynamic.
     host=$(rustc -vV | sed -n 's/^host: //p')
     release=$host/release
-    RUSTFLAGS="${RUSTFLAGS-} -C target-feature=+crt-static" cargo build --release --locked --quiet -p "$package" \
-        --target "$host"
+    # It travels to every host: without line tables it has a fifth of the size.
+    RUSTFLAGS="${RUSTFLAGS-} -C target-feature=+crt-static" cargo rustc --release --locked --quiet -p "$package" \
+        --bin offload --target "$host" -- -C strip=debuginfo
 else
     cargo build --release --locked --quiet -p "$package"
 fi

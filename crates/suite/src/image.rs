@@ -260,7 +260,7 @@ fn serve(arguments: &Serve) -> anyhow::Result<()> {
     bar.clear();
     println!("status page: {}", server.url());
     println!(
-        "on each host: offload image stage NAME --from {} --trust {}{}",
+        "on each host: ./offload image stage NAME --from {} --trust {}{}",
         server.url(),
         server.fingerprint(),
         if arguments.key_file.is_some() { " --key-file FILE" } else { "" }
@@ -436,6 +436,9 @@ impl Bar {
         match step {
             Step::Packing(done, all) => self.show("packing".to_owned(), done, all),
             Step::Hashing(done, all) => self.show("hashing".to_owned(), done, all),
+            Step::NoDataset(why) => self.bar.suspend(|| {
+                eprintln!("{why}: packed without a row index: it cannot be a dataset");
+            }),
         }
     }
 

@@ -4,7 +4,6 @@
 //! every table (`tests/golden.rs` of the root package) and simulated deaths (`src/sim`).
 
 #[path = "../../../tests/support/oracle.rs"]
-#[allow(dead_code)] // the root package's tests use the rest
 mod oracle;
 
 use offload::rng::Rng;

@@ -30,7 +30,11 @@ use std::sync::Arc;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The .torrent file cannot be read.
-    #[error("{}: {source}; `dataset` in offload.toml names it", path.display())]
+    #[error(
+        "{}: {source}; `dataset` in offload.toml names it, and `./offload image serve` writes the torrents of \
+         what was packed",
+        path.display()
+    )]
     Unreadable {
         /// The file.
         path: PathBuf,

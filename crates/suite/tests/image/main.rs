@@ -208,6 +208,41 @@ fn mistakes_are_named_before_anything_is_downloaded() {
 }
 
 #[test]
+fn a_server_packs_again_what_was_named_and_nothing_that_a_link_leads_to() {
+    let place = Place::new();
+    tree(&place, "images/web", MIB);
+    place.write("secret/key", "not to be published");
+    place.done(&["pack", "web", "images/web"]);
+    fs::rename(place.path("images/web"), place.path("images/old")).unwrap();
+    symlink("../secret", place.path("images/web")).unwrap();
+    let refused = place.refused(&["serve", "--port", "0", "--seed-port", "0"]);
+    for clue in ["images/web is now ", "/secret by way of links", "offload image pack"] {
+        assert!(refused.contains(clue), "{refused}");
+    }
+    let server = place.serve(&["--no-update"]);
+    place.stage(&server, "web", "out", &["--no-seed-wait"]).done();
+    assert_same(&place, "images/old", "out");
+}
+
+#[test]
+fn numbers_with_a_bad_row_are_packed_and_the_row_is_named() {
+    let place = Place::new();
+    place.write("nums.csv", "1\n2\nthree\n4\n");
+    let bad = format!("{}:3: \"three\" is not an integer", place.path("nums.csv").display());
+    for state in ["packed", "unchanged"] {
+        let output = place.image(&["pack", "nums", "nums.csv"]);
+        let (out, err) = (support::text(&output.stdout), support::text(&output.stderr));
+        assert!(output.status.success() && out.starts_with(state), "{out}{err}");
+        assert_eq!(err, format!("{bad}: packed without a row index: it cannot be a dataset\n"));
+    }
+    place.write("nums.csv", "1\n2\n3\n4\n");
+    let output = place.image(&["pack", "nums", "nums.csv"]);
+    assert_eq!((output.status.code(), support::text(&output.stderr)), (Some(0), String::new()));
+    let torrent = fs::read(place.path("offload-images/records/nums.torrent")).unwrap();
+    assert!(torrent.windows(15).any(|key| key == b"12:offload rows"));
+}
+
+#[test]
 fn a_plan_says_what_is_best_and_from_when_on() {
     let place = Place::new();
     let plan =

@@ -54,9 +54,7 @@ pub enum Unfit {
     #[error("it is no sound ELF executable")]
     NotElf,
     /// It needs a loader and libraries.
-    #[error(
-        "it is linked dynamically: build it for a musl target, or with -C target-feature=+crt-static"
-    )]
+    #[error("it is linked dynamically: take offload-static, which `make static` builds")]
     Dynamic,
 }
 

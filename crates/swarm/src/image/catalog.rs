@@ -9,10 +9,6 @@
 //! Left out: versions. A name stands for what was packed last; who stages an older info-hash goes on, as
 //! long as somebody has it.
 
-mod roots;
-
-pub use roots::Roots;
-
 use super::pack::Compression;
 use crate::id::InfoHash;
 use crate::limits::{MAX_CATALOG_ENTRIES, MAX_METAINFO_BYTES, MAX_OVERRIDES, MAX_PUBLISHED_NAME_BYTES};
@@ -61,15 +57,6 @@ pub enum Error {
         name: Name,
         /// Which bound.
         what: String,
-    },
-    /// It is not below a directory that may be published.
-    #[error("{} is outside the directories that are published ({roots}): move it there or add its \
-             directory", path.display())]
-    Outside {
-        /// What was to be published, links resolved.
-        path: PathBuf,
-        /// What may be.
-        roots: String,
     },
     /// A file cannot be read or written.
     #[error("{}: {reason}", path.display())]

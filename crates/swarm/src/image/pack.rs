@@ -95,6 +95,18 @@ pub enum Error {
     /// The caller's: neither a directory nor a file.
     #[error("cannot pack {}: it is neither a directory nor a file", .0.display())]
     Neither(PathBuf),
+    /// The caller's: links lead from the path to something else, which was not named.
+    #[error(
+        "{} is now {} by way of links: if that is to be packed, say so with `offload image pack`",
+        path.display(),
+        full.display()
+    )]
+    Elsewhere {
+        /// The source.
+        path: PathBuf,
+        /// What it leads to.
+        full: PathBuf,
+    },
     /// The caller's: the pack would hold, or replace, itself.
     #[error("cannot pack {}: it and the store {} overlap; choose another store", path.display(), store.display())]
     Overlap {
@@ -128,7 +140,10 @@ pub struct Progress {
     pub of_bytes: u64,
 }
 
-/// Packs `source` into the directory `to`, made if need be, whose last component is the image's name.
+/// Packs `source`, a canonical path, into the directory `to`, made if need be, whose last component is the
+/// image's name. A server packs again what was named long ago: nobody who may since have put a link into
+/// that path chooses what is published.
+///
 /// The pack and its stamp appear complete or not at all; what was there before stays until then. An archive
 /// may be read by its owner only: it holds what the source keeps from others. Only one process packs into
 /// `to` at a time.
@@ -143,20 +158,19 @@ pub fn pack(
 ) -> Result<Packed, Error> {
     let unreadable = |e| Error::Source { path: source.to_owned(), source: e };
     let unwritable = |e| Error::Store { path: to.to_owned(), source: e };
-    let source = fs::canonicalize(source).map_err(unreadable)?;
+    let full = fs::canonicalize(source).map_err(unreadable)?;
+    if full != source {
+        return Err(Error::Elsewhere { path: source.to_owned(), full });
+    }
     let recipients = options.recipients.as_deref().map(Recipients::read).transpose()?;
     fs::create_dir_all(to).map_err(unwritable)?;
     let to = fs::canonicalize(to).map_err(unwritable)?;
-    if to.starts_with(&source) || source.starts_with(&to) {
-        return Err(Error::Overlap { path: source, store: to });
+    if to.starts_with(source) || source.starts_with(&to) {
+        return Err(Error::Overlap { path: source.to_owned(), store: to });
     }
-    let store = File::open(&to).map_err(unwritable)?;
-    flock(&store, FlockOperation::NonBlockingLockExclusive).map_err(|e| match e {
-        Errno::WOULDBLOCK => Error::Busy(to.clone()),
-        _ => unwritable(e.into()),
-    })?;
+    let store = Locked::directory(&to)?;
 
-    let tree = Tree::walk(&source)?;
+    let tree = Tree::walk(source)?;
     let name = to.file_name().unwrap_or(OsStr::new("image"));
     let form = Form::choose(&tree, options);
     let file = to.join(form.file_name(name, source.file_name()));
@@ -186,7 +200,7 @@ pub fn pack(
         }
         out.sync_all().map_err(failed)?;
         fs::rename(&temporary, &file).map_err(failed)?;
-        store.sync_all().map_err(failed)
+        store.0.sync_all().map_err(failed)
     });
     if let Err(error) = done {
         let _ = fs::remove_file(&temporary);
@@ -197,6 +211,28 @@ pub fn pack(
     stamp.write(&to, kept.as_ref())?;
     skipped.extend(tree.skipped.iter().cloned());
     Ok(Packed { reused: false, ..stamp.packed(file, form.compression, skipped) })
+}
+
+/// A directory that only one process packs into.
+struct Locked(File);
+
+impl Locked {
+    fn directory(path: &Path) -> Result<Locked, Error> {
+        let failed = |source| Error::Store { path: path.to_owned(), source };
+        let directory = File::open(path).map_err(failed)?;
+        flock(&directory, FlockOperation::NonBlockingLockExclusive).map_err(|e| match e {
+            Errno::WOULDBLOCK => Error::Busy(path.to_owned()),
+            _ => failed(e.into()),
+        })?;
+        Ok(Locked(directory))
+    }
+}
+
+impl Drop for Locked {
+    /// To close it is not enough: a process that another thread is starting has it too until it runs.
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 /// What is known of the pack in the directory `to` of a store, without a look at its source; `None` where

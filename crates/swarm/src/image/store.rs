@@ -14,6 +14,7 @@ use super::catalog::{Item, Kind, Name, replace};
 use super::pack::{self, Form, Options, Packed};
 use crate::dataset;
 use crate::metainfo::{self, Metainfo, Recipe, RowIndex};
+use offload::numbers;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -107,12 +108,14 @@ pub struct Stored {
 }
 
 /// What is being done, for whoever waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Step {
     /// The pack is being made: bytes of bytes.
     Packing(u64, u64),
     /// Its pieces are being hashed.
     Hashing(u64, u64),
+    /// It begins as a file of numbers does and is none, for this reason: nobody can use it as a dataset.
+    NoDataset(numbers::Error),
 }
 
 /// An image server's directory.
@@ -215,9 +218,13 @@ impl Store {
                 }
             }
         };
-        let metainfo = match self.torrent(name) {
-            Ok(kept) if packed.reused && kept.private == record.private => kept,
-            _ => self.make_torrent(name, &packed, record, progress)?,
+        let kept = self.torrent(name).ok();
+        let metainfo = match kept.filter(|kept| packed.reused && kept.private == record.private) {
+            Some(kept) if kept.rows.is_some() => kept,
+            kept => match (rows_of(&packed, record, progress), kept) {
+                (None, Some(kept)) => kept,
+                (rows, _) => self.make_torrent(name, &packed, record.private, rows, progress)?,
+            },
         };
         let text = serde_json::to_vec_pretty(record).map_err(io::Error::from);
         let path = self.record_path(name, "json");
@@ -247,15 +254,11 @@ impl Store {
         &self,
         name: &Name,
         packed: &Packed,
-        record: &Record,
+        private: bool,
+        rows: Option<RowIndex>,
         progress: &mut (dyn FnMut(Step) + Send),
     ) -> Result<Metainfo, Error> {
-        let recipe = Recipe {
-            name: file_name(&packed.file),
-            private: record.private,
-            trackers: Vec::new(),
-            rows: rows_of(packed),
-        };
+        let recipe = Recipe { name: file_name(&packed.file), private, trackers: Vec::new(), rows };
         let metainfo =
             metainfo::build(&packed.file, recipe, &mut |done, all| progress(Step::Hashing(done, all)))?;
         let path = self.record_path(name, "torrent");
@@ -273,9 +276,25 @@ impl Store {
 }
 
 /// Where the rows begin, if the pack is a file of numbers. One that only begins like that is packed all the
-/// same: whoever uses it as a dataset is told.
-fn rows_of(packed: &Packed) -> Option<RowIndex> {
-    dataset::looks_like_numbers(&packed.file).then(|| dataset::index(&packed.file).ok())?
+/// same, since it may be meant for something else; whoever packs it is told each time.
+fn rows_of(
+    packed: &Packed,
+    record: &Record,
+    progress: &mut (dyn FnMut(Step) + Send),
+) -> Option<RowIndex> {
+    if !dataset::looks_like_numbers(&packed.file) {
+        return None;
+    }
+    let mut error = match dataset::index(&packed.file) {
+        Ok(rows) => return Some(rows),
+        Err(error) => error,
+    };
+    // The copy is ours: what is to be mended is the source.
+    if let numbers::Error::Row { path, .. } | numbers::Error::File { path, .. } = &mut error {
+        path.clone_from(&record.source);
+    }
+    progress(Step::NoDataset(error));
+    None
 }
 
 fn file_name(file: &Path) -> String {

@@ -80,7 +80,13 @@ impl Storage {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
         let root = rustix::fs::open(directory, flags, Mode::empty());
         let root = root.map_err(|e| broken(directory, e.into()))?;
-        Ok(Storage { root, directory: directory.to_owned(), files, open: Mutex::default(), turn: Mutex::default() })
+        Ok(Storage {
+            root,
+            directory: directory.to_owned(),
+            files,
+            open: Mutex::default(),
+            turn: Mutex::default(),
+        })
     }
 
     /// Where the files are.
