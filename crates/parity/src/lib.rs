@@ -9,4 +9,5 @@
 pub mod id;
 pub mod limits;
 
+pub mod arena;
 pub mod digest;
