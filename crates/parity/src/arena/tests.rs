@@ -3,7 +3,7 @@ use crate::digest::Digest;
 use crate::limits::{CHUNK_PAGES, MAX_SINGLE_PAGES};
 use offload::rng::Rng;
 use proptest::prelude::*;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -171,11 +171,20 @@ fn arenas_do_not_disturb_each_other() {
     }
 }
 
+/// Stops threads, so that a test that fails ends.
+pub struct Stop<'a>(pub &'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Threads count up words of their own and one that is everybody's, and say how far they are before a freeze
 /// begins: whatever was said must be in it.
 #[test]
 fn no_write_is_lost_while_threads_go_on() {
-    const PAGES: u32 = 400;
+    const PAGES: u32 = 150;
     const THREADS: usize = 4;
     for mechanism in here() {
         let (mut live, mut shadow) = (Live::new(PAGES, mechanism).unwrap(), Shadow::new(PAGES).unwrap());
@@ -184,6 +193,7 @@ fn no_write_is_lost_while_threads_go_on() {
             (0..THREADS).map(|_| (0..PAGES).map(|_| AtomicU64::new(0)).collect()).collect();
         let mut shared = live.share();
         thread::scope(|scope| {
+            let stopping = Stop(&stop);
             for (thread, said) in said.iter().enumerate() {
                 let (words, stop) = (shared.atomics(), &stop);
                 scope.spawn(move || {
@@ -199,7 +209,7 @@ fn no_write_is_lost_while_threads_go_on() {
                 });
             }
             let mut spare = Frozen::default();
-            for round in 0..200 {
+            for round in 0..4000 {
                 let due: Vec<Vec<u64>> = said
                     .iter()
                     .map(|said| said.iter().map(|n| n.load(Ordering::Acquire)).collect())
@@ -221,7 +231,7 @@ fn no_write_is_lost_while_threads_go_on() {
                 }
                 assert!(shared.dirty_pages(&shadow).unwrap() <= PAGES);
             }
-            stop.store(true, Ordering::Relaxed);
+            drop(stopping);
         });
         shadow.advance(live.freeze(&shadow, Frozen::default()).unwrap());
         assert_eq!(image(&shadow), live.bytes(), "{mechanism}");
@@ -340,6 +350,25 @@ proptest! {
     }
 }
 
+/// What the kernel itself writes is noticed too, or refused.
+#[test]
+fn system_calls_write_where_no_signal_is_needed() {
+    for mechanism in here() {
+        let (mut live, shadow) = (Live::new(8, mechanism).unwrap(), Shadow::new(8).unwrap());
+        let (mut near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+        far.write_all(&[1; 10]).unwrap();
+        let read = near.read(&mut live.bytes_mut()[3 * PAGE_BYTES..][..10]);
+        if matches!(mechanism, Mechanism::UserfaultSignal | Mechanism::Protect) {
+            assert_eq!(read.unwrap_err().raw_os_error(), Some(libc::EFAULT), "{mechanism}");
+            assert_eq!(live.dirty_pages(&shadow).unwrap(), 0, "{mechanism}");
+        } else {
+            assert_eq!(read.unwrap(), 10, "{mechanism}");
+            let frozen = live.freeze(&shadow, Frozen::default()).unwrap();
+            assert_eq!(frozen.pages(), [3], "{mechanism}");
+        }
+    }
+}
+
 #[test]
 fn runs_cover_pages_and_leave_gaps_out() {
     let runs = |pages: &[u32]| spans(pages).collect::<Vec<_>>();
@@ -372,6 +401,7 @@ fn as_a_child() {
         "handled" => handled(argument),
         "crowd" => crowd(),
         "full" => full(),
+        "sandboxed" => sandboxed(argument.parse().unwrap()),
         "hungry" => hungry(argument.parse().unwrap()),
         _ => unreachable!("{what}"),
     }
@@ -511,6 +541,46 @@ fn crowd() {
 fn mprotect_does_not_run_out_of_mappings() {
     let output = child("crowd");
     assert!(output.status.success(), "{}", lines_of_child(&output));
+}
+
+/// A sandbox that refuses userfaultfd with this error.
+fn sandboxed(errno: u32) {
+    let filter = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    // Load the number of the call; if it is this one, refuse it; else allow it. From linux/bpf_common.h and
+    // linux/seccomp.h.
+    let mut program = [
+        filter(0x20, 0, 0, 0),
+        filter(0x15, 0, 1, libc::SYS_userfaultfd as u32),
+        filter(0x06, 0, 0, 0x0005_0000 | errno),
+        filter(0x06, 0, 0, 0x7fff_0000),
+    ];
+    let program = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
+    // SAFETY: the kernel reads the program, which is for this thread and those it starts.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program), 0);
+    }
+    assert_eq!(Mechanism::best(), Mechanism::Protect);
+    for (mechanism, works) in Mechanism::available() {
+        match (mechanism, works) {
+            (Mechanism::Protect | Mechanism::Compare, works) => works.unwrap(),
+            (_, Err(Error::NotPermitted { mechanism: which })) if errno == libc::EPERM as u32 => {
+                assert_eq!(which, mechanism);
+            }
+            (_, Err(Error::Unsupported { mechanism: which, .. })) if errno == libc::ENOSYS as u32 => {
+                assert_eq!(which, mechanism);
+            }
+            (mechanism, other) => unreachable!("{mechanism}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_sandbox_is_told_from_an_old_kernel() {
+    for errno in [libc::EPERM, libc::ENOSYS] {
+        let output = child(&format!("sandboxed {errno}"));
+        assert!(output.status.success(), "{errno}: {}", lines_of_child(&output));
+    }
 }
 
 /// As many arenas as the handler's list has room for.

@@ -87,34 +87,37 @@ struct Run {
     categories: u64,
 }
 
-/// A call whose argument the kernel reads and writes.
+/// What the kernel reads and writes in a call.
 ///
 /// # Safety
-/// `T` is what the kernel expects for it, and addresses in it are those of memory that the kernel may change so.
-trait Argument {
+/// The layout is that of the structure in the kernel's headers, and the opcode that of its call.
+unsafe trait Argument {
     const OPCODE: Opcode;
 }
 
-impl Argument for Api {
+// SAFETY: `struct uffdio_api` and `UFFDIO_API`.
+unsafe impl Argument for Api {
     const OPCODE: Opcode = opcode::read_write::<Api>(0xaa, 0x3f);
 }
 
-impl Argument for Register {
+// SAFETY: `struct uffdio_register` with its `struct uffdio_range` in place, and `UFFDIO_REGISTER`.
+unsafe impl Argument for Register {
     const OPCODE: Opcode = opcode::read_write::<Register>(0xaa, 0x00);
 }
 
-impl Argument for WriteProtect {
+// SAFETY: `struct uffdio_writeprotect` with its `struct uffdio_range` in place, and `UFFDIO_WRITEPROTECT`.
+unsafe impl Argument for WriteProtect {
     const OPCODE: Opcode = opcode::read_write::<WriteProtect>(0xaa, 0x06);
 }
 
-impl Argument for Scan {
+// SAFETY: `struct pm_scan_arg` and `PAGEMAP_SCAN`; its `vec` points to `struct page_region`s, which are `Run`s.
+unsafe impl Argument for Scan {
     const OPCODE: Opcode = opcode::read_write::<Scan>(b'f', 16);
 }
 
 struct Call<'a, T>(&'a mut T);
 
-// SAFETY: the four arguments have the kernel's layout, all of them being `u64`s in the order of its headers, and
-// an opcode that contains their size. The kernel returns a plain number.
+// SAFETY: by the contract of `Argument`. The kernel returns a plain number.
 unsafe impl<T: Argument> Ioctl for Call<'_, T> {
     type Output = IoctlOutput;
     const IS_MUTATING: bool = true;

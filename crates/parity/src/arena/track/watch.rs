@@ -161,3 +161,74 @@ impl Drop for Closed<'_> {
         self.0.0.fetch_and(!CLOSED, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::memory::Memory;
+    use crate::arena::tests::Stop;
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+    use std::time::Duration;
+
+    /// That `work` does not end before `guard` is dropped.
+    fn waits_for<T>(guard: T, work: impl FnOnce() + Send) {
+        thread::scope(|scope| {
+            let work = scope.spawn(work);
+            thread::sleep(Duration::from_millis(30));
+            let early = work.is_finished();
+            drop(guard);
+            assert!(!early);
+        });
+    }
+
+    #[test]
+    fn faults_and_freezes_wait_for_each_other() {
+        let memory = Memory::new(2).unwrap();
+        let watch = Watch::by_mprotect(memory.mapping()).unwrap();
+        let shadow = Shadow::new(2).unwrap();
+        let dirty = |renew| {
+            let mut pages = Vec::new();
+            watch.dirty(&[], &shadow, renew, &mut pages).unwrap();
+            pages
+        };
+        waits_for(watch.gate.close(), || assert!(watch.admit(1)));
+        assert_eq!(dirty(false), [1]);
+        waits_for(watch.gate.close(), || watch.lift(0..1).unwrap());
+        waits_for(watch.gate.enter(), || assert_eq!(dirty(true), [0, 1]));
+        assert!(dirty(true).is_empty());
+    }
+
+    #[test]
+    fn nobody_is_inside_a_closed_gate() {
+        let (gate, inside, stop) = (Gate(AtomicU32::new(0)), AtomicU32::new(0), AtomicBool::new(false));
+        let entered = AtomicU64::new(0);
+        thread::scope(|scope| {
+            let _stopping = Stop(&stop);
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let _inside = gate.enter();
+                        inside.fetch_add(1, Ordering::Relaxed);
+                        rustix::thread::sched_yield();
+                        inside.fetch_sub(1, Ordering::Relaxed);
+                        entered.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            for round in 0..2000 {
+                let closed = gate.close();
+                let before = entered.load(Ordering::Relaxed);
+                for _ in 0..3 {
+                    assert_eq!(inside.load(Ordering::Relaxed), 0, "round {round}");
+                    rustix::thread::sched_yield();
+                }
+                assert_eq!(entered.load(Ordering::Relaxed), before, "round {round}");
+                drop(closed);
+                while entered.load(Ordering::Relaxed) == before {
+                    rustix::thread::sched_yield();
+                }
+            }
+        });
+    }
+}
