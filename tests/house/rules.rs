@@ -142,6 +142,21 @@ pub const UNSAFE: &[Exception] = &[
         most: 0,
         why: "vector instructions behind run-time detection, tested against the portable path",
     },
+    Exception {
+        what: "crates/parity/src/arena/memory.rs",
+        most: 0,
+        why: "mmap and mprotect: the type system knows no memory whose access rights change",
+    },
+    Exception {
+        what: "crates/parity/src/arena/track/userfault.rs",
+        most: 0,
+        why: "ioctls of userfaultfd and the pagemap, for which no crate has safe calls",
+    },
+    Exception {
+        what: "crates/parity/src/arena/track/signal.rs",
+        most: 0,
+        why: "a signal handler, and from the address of a fault to the arena that it is in",
+    },
 ];
 
 /// Where each dependency of the root package lives.
