@@ -39,7 +39,7 @@ pub enum Error {
 }
 
 /// A term of the sum that is an image or a parity that was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Term {
     /// A worker's image times this.
     Image(Worker, u8),

@@ -24,7 +24,10 @@ static ZEROS: LazyLock<u64> = LazyLock::new(|| crc(&[0; PAGE_BYTES]));
 impl Digest {
     /// Of a single page at its place in an image.
     pub fn of_page(index: u32, page: &[u8; PAGE_BYTES]) -> Digest {
-        Digest(multiply(linear_crc(page), power(u64::from(index) + 1)))
+        match linear_crc(page) {
+            0 => Digest::default(),
+            crc => Digest(multiply(crc, power(u64::from(index) + 1))),
+        }
     }
 
     /// Of a whole image.

@@ -118,6 +118,8 @@ const ARCHIVED: u8 = 2;
 const DROPPED: u8 = 3;
 /// Nothing until the log begins anew at its first byte.
 const SKIP: u8 = 4;
+/// Not sent but arrived, from the one that is its destination otherwise.
+const STASHED: u8 = 5;
 
 impl Layout {
     /// Whole pages that the ledger takes.
@@ -199,13 +201,14 @@ impl<'a> Ledger<'a> {
         Ok((sequence, line))
     }
 
-    /// What to do with a message that has arrived; taking it is [`Ledger::take`].
-    pub fn judge(&self, from: Worker, sequence: u64, line: Line) -> Verdict {
+    /// What to do with a message that has arrived, as if so many before it had been taken; taking it is
+    /// [`Ledger::take`].
+    pub fn judge(&self, from: Worker, sequence: u64, line: Line, before: u64) -> Verdict {
         if self.layout.mode == Mode::Enhanced {
             let known = self.receipts().iter().any(|row| (row.from, row.sequence) == (from, sequence));
             return if known { Verdict::Duplicate } else { Verdict::Take };
         }
-        let taken = self.taken(from);
+        let taken = self.taken(from) + before;
         if sequence <= taken {
             Verdict::Duplicate
         } else if sequence > taken + 1 {
@@ -238,8 +241,8 @@ impl<'a> Ledger<'a> {
     /// The paper's acknowledgement: this message was received.
     pub fn acknowledged(&mut self, from: Worker, sequence: u64) {
         let entries: Vec<Entry> = self.entries().collect();
-        let found = entries.iter().find(|entry| (entry.to, entry.sequence) == (from.0, sequence));
-        if let Some(entry) = found.filter(|entry| entry.status == SENT) {
+        let of = |entry: &&Entry| (entry.status, entry.to, entry.sequence) == (SENT, from.0, sequence);
+        if let Some(entry) = entries.iter().find(of) {
             self.set_status(entry.at, ACKNOWLEDGED);
         }
     }
@@ -269,7 +272,7 @@ impl<'a> Ledger<'a> {
     pub fn forget(&mut self, to: To, taken: u64) {
         let to = code_of(to);
         for entry in self.entries().collect::<Vec<_>>() {
-            if entry.to == to && entry.sequence <= taken {
+            if entry.status != STASHED && entry.to == to && entry.sequence <= taken {
                 self.set_status(entry.at, DROPPED);
             }
         }
@@ -287,14 +290,43 @@ impl<'a> Ledger<'a> {
 
     /// The sent table, the oldest first.
     pub fn sent(&self) -> Vec<Sent> {
-        let row = |entry: Entry| Sent {
+        self.entries().filter(|entry| entry.status != STASHED).map(|entry| self.row(entry)).collect()
+    }
+
+    fn row(&self, entry: Entry) -> Sent {
+        Sent {
             status: entry.status,
             sequence: entry.sequence,
             to: if entry.to == OUTSIDE { To::Outside } else { To::Worker(Worker(entry.to)) },
             line: entry.line,
             message: self.bytes[self.place(entry.at + ENTRY_BYTES as u64, entry.length)].to_vec(),
-        };
-        self.entries().map(row).collect()
+        }
+    }
+
+    /// Plank's scheme, whose checkpoints have no message in transit: keeps one that has arrived and was not
+    /// taken.
+    ///
+    /// # Errors
+    /// There is no room; nothing has changed.
+    pub fn stash(
+        &mut self,
+        from: Worker,
+        sequence: u64,
+        line: Line,
+        message: &[u8],
+    ) -> Result<(), Error> {
+        let at = self.append(To::Worker(from), sequence, line, message)?;
+        self.set_status(at, STASHED);
+        Ok(())
+    }
+
+    /// Gives back what was stashed, in its order, with its sources.
+    pub fn unstash(&mut self) -> Vec<(Worker, Sent)> {
+        let stashed: Vec<Entry> = self.entries().filter(|entry| entry.status == STASHED).collect();
+        let rows = stashed.iter().map(|entry| (Worker(entry.to), self.row(*entry))).collect();
+        stashed.iter().for_each(|entry| self.set_status(entry.at, DROPPED));
+        self.drop_front();
+        rows
     }
 
     /// The receipt table, the oldest first.
@@ -317,14 +349,14 @@ impl<'a> Ledger<'a> {
         self.set(at + 8, u64::from(receipt.status) | u64::from(receipt.from.0) << 16);
     }
 
-    fn append(&mut self, to: To, sequence: u64, line: Line, message: &[u8]) -> Result<(), Error> {
+    fn append(&mut self, to: To, sequence: u64, line: Line, message: &[u8]) -> Result<u64, Error> {
         let capacity = self.layout.log_bytes() as u64;
         let needed = (ENTRY_BYTES + message.len()).next_multiple_of(8) as u64;
         if needed > capacity {
             return Err(Error::TooLong(message.len(), self.layout.log_bytes));
         }
         let mut tail = self.get(TAIL);
-        if self.get(HEAD) == tail && tail % capacity > 0 {
+        if self.get(HEAD) == tail && !tail.is_multiple_of(capacity) {
             // Empty: begin at the first byte, where anything fits.
             tail = self.next_turn(tail);
             self.set(HEAD, tail);
@@ -345,7 +377,7 @@ impl<'a> Ledger<'a> {
         self.set(place.start + 16, line.0);
         self.bytes[place.start + ENTRY_BYTES..place.end].copy_from_slice(message);
         self.set(TAIL, tail + needed);
-        Ok(())
+        Ok(tail)
     }
 
     /// Those that are not dropped.

@@ -14,3 +14,5 @@ pub mod ledger;
 pub mod limits;
 pub mod mode;
 pub mod overhead;
+pub mod proto;
+pub mod sim;

@@ -9,8 +9,12 @@
 
 use super::Error;
 use super::memory::Memory;
+use crate::code::add_scaled;
 use crate::digest::Digest;
 use crate::limits::PAGE_BYTES;
+use std::alloc::{Layout, handle_alloc_error};
+use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A page.
@@ -19,7 +23,7 @@ type Page = [u8; PAGE_BYTES];
 const PAGE_WORDS: usize = PAGE_BYTES / size_of::<u64>();
 
 /// Copies of the pages that were dirty when a checkpoint began. The default is an empty buffer.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Frozen {
     /// In ascending order.
     pub(super) pages: Vec<u32>,
@@ -34,7 +38,7 @@ pub struct Shadow {
 }
 
 /// The exclusive-or of one checkpoint and the next, on the pages that are not equal.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Diff {
     pages: Vec<u32>,
     bytes: Vec<Page>,
@@ -56,6 +60,11 @@ impl Frozen {
     /// Which pages, in ascending order.
     pub fn pages(&self) -> &[u32] {
         &self.pages
+    }
+
+    /// Pages that a memory of its own kind has copied, in ascending order.
+    pub fn from_pages(pages: Vec<u32>, bytes: Vec<Page>) -> Frozen {
+        Frozen { pages, bytes }
     }
 
     /// Copies its pages from an arena that others may be writing.
@@ -159,6 +168,22 @@ impl Shadow {
         }
     }
 
+    /// Adds a multiple of a page, as when an image is the sum of others.
+    ///
+    /// # Panics
+    /// There is no such page.
+    pub fn add(&mut self, index: u32, page: &Page, factor: u8) {
+        let mut change = [0; PAGE_BYTES];
+        add_scaled(&mut change, page, factor);
+        add_scaled(self.page_mut(index), &change, 1);
+        self.digest = self.digest.plus(Digest::of_page(index, &change));
+    }
+
+    /// Are its bytes what its checksum says?
+    pub fn is_sound(&self) -> bool {
+        Digest::of_image(self.memory.bytes().as_chunks().0) == self.digest
+    }
+
     fn page_mut(&mut self, index: u32) -> &mut Page {
         &mut self.memory.bytes_mut().as_chunks_mut().0[index as usize]
     }
@@ -176,6 +201,58 @@ fn exchange(old: &mut Page, new: &mut Page) -> bool {
         *new = change;
     }
     true
+}
+
+impl fmt::Debug for Shadow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} pages with checksum {:016x}", self.pages(), self.digest.0)
+    }
+}
+
+impl fmt::Debug for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "changes of pages {:?} with checksum {:016x}", self.pages, self.digest.0)
+    }
+}
+
+impl fmt::Debug for Frozen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "copies of pages {:?}", self.pages)
+    }
+}
+
+/// By their checksums: two that are the same have the same.
+impl Hash for Shadow {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.pages(), self.digest).hash(state);
+    }
+}
+
+impl Hash for Diff {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.pages, self.digest).hash(state);
+    }
+}
+
+impl Hash for Frozen {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.pages, &self.bytes[..self.pages.len()]).hash(state);
+    }
+}
+
+/// Pages of zeros are not copied, and take no memory in the copy.
+impl Clone for Shadow {
+    fn clone(&self) -> Shadow {
+        let bytes = self.memory.bytes();
+        let Ok(mut copy) = Shadow::new(self.pages()) else {
+            handle_alloc_error(Layout::for_value(bytes))
+        };
+        for index in (0..self.pages()).filter(|index| *self.page(*index) != [0; PAGE_BYTES]) {
+            *copy.page_mut(index) = *self.page(index);
+        }
+        copy.digest = self.digest;
+        copy
+    }
 }
 
 impl Diff {
@@ -209,6 +286,6 @@ impl Diff {
 
     /// The buffer, when the checkpoint is committed and need not be undone.
     pub fn into_spare(self) -> Frozen {
-        Frozen { pages: self.pages, bytes: self.bytes }
+        Frozen { pages: Vec::new(), bytes: self.bytes }
     }
 }

@@ -32,9 +32,9 @@ fn the_papers_tables_3_to_9() {
     let mut p2 = Ledger::new(layout, &mut two);
     let pass = |from: &mut Ledger<'_>, to: &mut Ledger<'_>, name: Worker, other: Worker, text: &str| {
         let (sequence, line) = from.send(To::Worker(other), text.as_bytes()).unwrap();
-        assert_eq!(to.judge(name, sequence, line), Verdict::Take);
+        assert_eq!(to.judge(name, sequence, line, 0), Verdict::Take);
         to.take(name, sequence).unwrap();
-        assert_eq!(to.judge(name, sequence, line), Verdict::Duplicate);
+        assert_eq!(to.judge(name, sequence, line, 0), Verdict::Duplicate);
         from.acknowledged(other, sequence);
     };
     pass(&mut p2, &mut p1, P2, P1, "m0");
@@ -75,13 +75,14 @@ fn ours_takes_each_message_once_and_in_order() {
     let layout = layout(Mode::Offload);
     let mut bytes = zeros(layout);
     let mut ledger = Ledger::new(layout, &mut bytes);
-    assert_eq!(ledger.judge(P2, 1, Line(0)), Verdict::Take);
-    assert_eq!(ledger.judge(P2, 2, Line(0)), Verdict::Gap);
+    assert_eq!(ledger.judge(P2, 1, Line(0), 0), Verdict::Take);
+    assert_eq!(ledger.judge(P2, 2, Line(0), 0), Verdict::Gap);
+    assert_eq!(ledger.judge(P2, 2, Line(0), 1), Verdict::Take, "once the first is taken");
     ledger.take(P2, 1).unwrap();
-    assert_eq!(ledger.judge(P2, 1, Line(0)), Verdict::Duplicate);
-    assert_eq!(ledger.judge(P2, 2, Line(1)), Verdict::Early);
+    assert_eq!(ledger.judge(P2, 1, Line(0), 0), Verdict::Duplicate);
+    assert_eq!(ledger.judge(P2, 2, Line(1), 0), Verdict::Early);
     ledger.checkpoint();
-    assert_eq!(ledger.judge(P2, 2, Line(1)), Verdict::Take);
+    assert_eq!(ledger.judge(P2, 2, Line(1), 0), Verdict::Take);
     assert_eq!((ledger.taken(P2), ledger.all_taken()), (1, vec![0, 1]));
 }
 
@@ -113,6 +114,16 @@ fn planks_scheme_counts_and_logs_nothing_but_output() {
     assert_eq!(ledger.send(To::Outside, b"out").unwrap(), (1, Line(0)));
     assert_eq!(ledger.resend(To::Worker(P2), 0), []);
     assert_eq!(ledger.resend(To::Outside, 0).len(), 1);
+    ledger.stash(P2, 4, Line(0), b"arrived").unwrap();
+    ledger.stash(P2, 5, Line(0), b"too").unwrap();
+    ledger.forget(To::Worker(P2), 9);
+    assert_eq!(ledger.sent().len(), 1, "what has arrived was not sent");
+    let back = ledger.unstash();
+    assert_eq!(
+        back.iter().map(|(from, row)| (*from, row.sequence)).collect::<Vec<_>>(),
+        [(P2, 4), (P2, 5)]
+    );
+    assert_eq!((&back[0].1.message[..], ledger.unstash().len()), (&b"arrived"[..], 0));
 }
 
 #[test]
