@@ -11,6 +11,7 @@
 
 use crate::id::{Holder, Worker};
 use crate::limits::{MAX_HOLDERS, MAX_WORKERS};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// x^8 = x^4 + x^3 + x^2 + 1, by which the powers of x run through all of the field.
@@ -39,7 +40,7 @@ pub enum Error {
 }
 
 /// A term of the sum that is an image or a parity that was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Term {
     /// A worker's image times this.
     Image(Worker, u8),

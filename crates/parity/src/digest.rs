@@ -8,10 +8,11 @@
 //! absent pages are zeros. It finds accidents, not forgers, as any checksum.
 
 use crate::limits::PAGE_BYTES;
+use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 
 /// Such a checksum.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Digest(pub u64);
 
 /// x^64 = x^4 + x^3 + x + 1, by which the powers of x run through all of the field.

@@ -281,11 +281,13 @@ impl<'a> Ledger<'a> {
 
     /// What to send again to a destination that has taken so many. The paper resends what is archived.
     pub fn resend(&self, to: To, taken: u64) -> Vec<Sent> {
-        let wanted = |row: &Sent| match self.layout.mode {
-            Mode::Enhanced if to != To::Outside => row.status == ARCHIVED,
-            _ => row.sequence > taken,
+        let archived = self.layout.mode == Mode::Enhanced && to != To::Outside;
+        let to = code_of(to);
+        let wanted = |entry: &Entry| {
+            let again = if archived { entry.status == ARCHIVED } else { entry.sequence > taken };
+            again && entry.to == to && entry.status != STASHED
         };
-        self.sent().into_iter().filter(|row| row.to == to && wanted(row)).collect()
+        self.entries().filter(wanted).map(|entry| self.row(entry)).collect()
     }
 
     /// The sent table, the oldest first.

@@ -1,5 +1,7 @@
 //! Every bound of this room, its unit in its name.
 
+use std::time::Duration;
+
 /// What dirty tracking tells apart, the pages of the processor.
 pub const PAGE_BYTES: usize = 4096;
 /// Application processors at most.
@@ -17,3 +19,27 @@ pub const MAX_SINGLE_PAGES: u32 = 1 << 14;
 pub const CHUNK_PAGES: u32 = 512;
 /// Bytes of one message between workers at most.
 pub const MAX_MESSAGE_BYTES: usize = 256 << 20;
+
+/// Bytes of a frame at most: a message and its header, or some pages.
+pub const MAX_FRAME_BYTES: usize = MAX_MESSAGE_BYTES + 4096;
+/// Pages that travel in one frame.
+pub const PAGES_PER_FRAME: usize = 64;
+/// Frames that wait for a member's thread; then TCP pushes back.
+pub const QUEUE_FRAMES: usize = 256;
+/// Connections from others at once.
+pub const MAX_STRANGERS: usize = 4 * (MAX_WORKERS + MAX_HOLDERS);
+/// How long the first words of a link may take.
+pub const HELLO_LIMIT: Duration = Duration::from_secs(5);
+/// How often a link that has nothing to say says so.
+pub const PING_PERIOD: Duration = Duration::from_secs(1);
+/// A link that has said nothing for so long is lost.
+pub const SILENCE_LIMIT: Duration = Duration::from_secs(10);
+/// How long after a link is lost, or was not had, it is dialled again; doubled up to the second.
+pub const DIAL_PAUSE: Duration = Duration::from_millis(20);
+/// See [`DIAL_PAUSE`].
+pub const MAX_DIAL_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a member is started again.
+pub const MAX_RESTARTS: u32 = 1000;
+/// How long members may take to end once the first has.
+pub const PARTING_LIMIT: Duration = Duration::from_secs(5);

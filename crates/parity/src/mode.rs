@@ -1,10 +1,11 @@
 //! The schemes that can be compared, by name.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// How checkpoints of several workers fit together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Mode {
     /// J. S. Plank's: all freeze until no message is in transit, and go on once all are checkpointed. Nothing
     /// is logged.

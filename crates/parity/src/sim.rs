@@ -22,7 +22,7 @@ use crate::id::{self, Epoch, Member};
 use crate::ledger::Layout;
 use crate::limits::PAGE_BYTES;
 use crate::mode::Mode;
-use crate::proto::frame::{Body, Frame, Pages};
+use crate::proto::frame::Frame;
 use crate::proto::holder::{self, Holder};
 use crate::proto::work::{Task, Work};
 use crate::proto::worker::{self, Worker};
@@ -383,18 +383,8 @@ impl World {
     }
 
     fn send_bulk(&mut self, from: Member, to: Member, epoch: Epoch, bulk: &Bulk) {
-        let whole = bulk.pages();
-        for (indices, bytes) in whole
-            .indices
-            .chunks(self.settings.pages_per_frame)
-            .zip(whole.bytes.chunks(self.settings.pages_per_frame * PAGE_BYTES))
-        {
-            let pages = Pages { indices: indices.to_vec(), bytes: bytes.to_vec() };
-            let body = match bulk {
-                Bulk::Diff(line, _) => Body::Pages(*line, pages),
-                Bulk::Image(_) => Body::Image(pages),
-            };
-            self.send(from, to, Item::Frame(Frame { epoch, body }));
+        for part in bulk.parts(self.settings.pages_per_frame) {
+            self.send(from, to, Item::Frame(Frame { epoch, body: bulk.body(part) }));
         }
     }
 

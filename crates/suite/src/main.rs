@@ -3,12 +3,14 @@
 mod dataset;
 mod grade;
 mod image;
+mod parity;
 mod units;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Grades submissions of the course's assignment; stages datasets and images on many hosts.
+/// Grades submissions of the course's assignment; stages datasets and images on many
+/// hosts; runs tasks that survive `kill -9`.
 #[derive(Parser)]
 #[command(name = "offload", version)]
 struct Arguments {
@@ -21,6 +23,8 @@ enum Command {
     Grade(grade::Arguments),
     #[command(subcommand)]
     Image(image::Command),
+    #[command(subcommand)]
+    Parity(parity::Command),
     /// The grader's hand in a sandbox; it is of no use by hand.
     #[command(hide = true)]
     GradeAgent {
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
         Command::Grade(arguments) => grade::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::GradeAgent { settings } => grade::agent(&settings).map(|()| ExitCode::SUCCESS),
         Command::Image(command) => image::run(&command),
+        Command::Parity(command) => parity::run(command),
         Command::Client(arguments) => dataset::client(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Backend(arguments) => dataset::backend(&arguments).map(|()| ExitCode::SUCCESS),
     };

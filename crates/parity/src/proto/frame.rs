@@ -4,12 +4,13 @@ use crate::code::Term;
 use crate::digest::Digest;
 use crate::id::{Epoch, Line, Member, Worker};
 use crate::limits::PAGE_BYTES;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 /// Something said, and in which epoch. What belongs to another epoch than the hearer's is void.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Frame {
     /// When.
     pub epoch: Epoch,
@@ -18,7 +19,7 @@ pub struct Frame {
 }
 
 /// What is said.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Body {
     /// Leader to all: stop, and say what you have. The only frame that begins an epoch.
     Prepare,
@@ -71,27 +72,29 @@ pub enum Body {
 }
 
 /// A message of the task.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Message {
     /// Its number among those from its source to its destination, from 1.
     pub sequence: u64,
     /// Its sender's last checkpoint.
     pub line: Line,
     /// What the task says.
+    #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
 }
 
 /// Some pages and where they belong.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Pages {
     /// Their places, ascending.
     pub indices: Vec<u32>,
     /// Their bytes, [`PAGE_BYTES`] each.
+    #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
 }
 
 /// The end of a checkpoint's diff.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct End {
     /// Which checkpoint.
     pub line: Line,
@@ -108,7 +111,7 @@ pub struct End {
 }
 
 /// The workers whose checkpoints count together: all, or one in the paper's scheme.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Unit {
     /// Which checkpoint.
     pub line: Line,
@@ -117,7 +120,7 @@ pub struct Unit {
 }
 
 /// A checkpoint counts from now on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Commit {
     /// Which, of whom.
     pub unit: Unit,
@@ -128,7 +131,7 @@ pub struct Commit {
 }
 
 /// What a member has when it has stopped.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Report {
     /// The last epoch whose plan it has carried out.
     pub restored: Epoch,
@@ -139,7 +142,7 @@ pub struct Report {
 }
 
 /// What a member has.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Held {
     /// A worker: its last checkpoint that counts and the last that it has taken, with their checksums.
     Images {
@@ -158,7 +161,7 @@ pub enum Held {
 }
 
 /// From where a run goes on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Plan {
     /// Each worker's checkpoint.
     pub lines: Vec<Line>,

@@ -34,8 +34,9 @@ pub mod worker;
 use crate::arena::{Diff, Frozen, Shadow};
 use crate::id::{Epoch, Line, Member};
 use crate::limits::PAGE_BYTES;
-use frame::{Frame, Pages};
+use frame::{Body, Frame, Pages};
 use offload::time::Time;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use work::{Stepped, Work};
 
@@ -133,22 +134,31 @@ pub struct Encoded {
 }
 
 impl Bulk {
-    /// All of them. A driver that has many sends them in parts.
-    pub fn pages(&self) -> Pages {
-        let mut pages = Pages { indices: Vec::new(), bytes: Vec::new() };
-        let mut add = |index, page: &[u8; PAGE_BYTES]| {
-            pages.indices.push(index);
-            pages.bytes.extend_from_slice(page);
-        };
-        match self {
-            Bulk::Diff(_, diff) => diff.iter().for_each(|(index, page)| add(index, page)),
+    /// Cut into parts of so many pages at most.
+    pub fn parts(&self, pages: usize) -> impl Iterator<Item = Pages> + '_ {
+        let mut all: Box<dyn Iterator<Item = (u32, &[u8; PAGE_BYTES])>> = match self {
+            Bulk::Diff(_, diff) => Box::new(diff.iter()),
             Bulk::Image(shadow) => {
-                let zeros = [0; PAGE_BYTES];
-                let written = (0..shadow.pages()).filter(|index| *shadow.page(*index) != zeros);
-                written.for_each(|index| add(index, shadow.page(index)));
+                let written = (0..shadow.pages()).map(|index| (index, shadow.page(index)));
+                Box::new(written.filter(|(_, page)| **page != [0; PAGE_BYTES]))
             }
+        };
+        std::iter::from_fn(move || {
+            let mut part = Pages { indices: Vec::new(), bytes: Vec::new() };
+            for (index, page) in all.by_ref().take(pages) {
+                part.indices.push(index);
+                part.bytes.extend_from_slice(page);
+            }
+            (!part.indices.is_empty()).then_some(part)
+        })
+    }
+
+    /// A part as it is said.
+    pub fn body(&self, part: Pages) -> Body {
+        match self {
+            Bulk::Diff(line, _) => Body::Pages(*line, part),
+            Bulk::Image(_) => Body::Image(part),
         }
-        pages
     }
 }
 
@@ -161,7 +171,7 @@ impl Encode {
 }
 
 /// What a member does, for people.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Event {
     /// The task says this to the world outside. Its number is the same after a recovery.
     Outside {
@@ -170,6 +180,8 @@ pub enum Event {
         /// What it says.
         bytes: Vec<u8>,
     },
+    /// The task is so far, in thousandths.
+    Progress(u16),
     /// A checkpoint was taken here.
     Taken {
         /// Which.

@@ -7,6 +7,7 @@ use super::frame::Message;
 use crate::arena::{Error, Frozen, Live, Mechanism, Shadow};
 use crate::id::Worker;
 use crate::ledger::To;
+use bytemuck::Pod;
 use std::collections::VecDeque;
 
 /// Something that runs over an arena.
@@ -16,6 +17,11 @@ use std::collections::VecDeque;
 pub trait Task: Send {
     /// Does a little, some milliseconds at best, and says how it goes on.
     fn step(&mut self, cx: &mut Context<'_>) -> Outcome;
+
+    /// How far it is, in thousandths, for people.
+    fn progress(&self, _state: &[u8]) -> u16 {
+        0
+    }
 }
 
 /// How a task goes on.
@@ -48,6 +54,16 @@ impl Context<'_> {
     /// How many workers there are.
     pub fn workers(&self) -> u16 {
         self.mail.len() as u16
+    }
+
+    /// The state as a head and words after it, as far as they go.
+    ///
+    /// # Panics
+    /// The head is longer than the state, or no whole number of words.
+    pub fn parts<H: Pod, W: Pod>(&mut self) -> (&mut H, &mut [W]) {
+        let (head, words) = self.state.split_at_mut(size_of::<H>());
+        let whole = words.len() / size_of::<W>() * size_of::<W>();
+        (bytemuck::from_bytes_mut(head), bytemuck::cast_slice_mut(&mut words[..whole]))
     }
 
     /// The next message of this worker, if it is here.
@@ -83,6 +99,7 @@ pub struct Work<M> {
 pub struct Stepped<M> {
     pub(super) live: M,
     pub(super) outcome: Outcome,
+    pub(super) progress: u16,
     /// What was not received.
     pub(super) mail: Vec<VecDeque<Message>>,
     pub(super) received: Vec<(Worker, u64)>,
@@ -146,6 +163,7 @@ impl<M: Memory> Work<M> {
         let state = &mut live.bytes_mut()[state_at..];
         let mut cx = Context { state, me, mail: &mut mail, received: &mut received, sent: &mut sent };
         let outcome = task.step(&mut cx);
-        Stepped { live, outcome, mail, received, sent }
+        let progress = task.progress(&live.bytes()[state_at..]);
+        Stepped { live, outcome, progress, mail, received, sent }
     }
 }

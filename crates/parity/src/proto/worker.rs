@@ -23,6 +23,9 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Checkpoints that may pass while the log has no room for a step.
 const PATIENCE: u32 = 3;
 
+/// Thousandths of progress that are worth a word.
+const PROGRESS_STEP: u16 = 10;
+
 /// What a worker is told at its start.
 #[derive(Clone, Debug, Hash)]
 pub struct Settings {
@@ -86,6 +89,8 @@ pub struct Worker<M> {
     waiting: bool,
     /// Output that was said.
     said: u64,
+    /// What was last told of how far the task is.
+    progress: u16,
     outputs: VecDeque<Output<M>>,
 }
 
@@ -152,6 +157,7 @@ impl<M: Memory> Worker<M> {
             ending: None,
             waiting: false,
             said: 0,
+            progress: 0,
             outputs: VecDeque::new(),
         }
     }

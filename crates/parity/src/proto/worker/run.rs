@@ -220,7 +220,7 @@ impl<M: Memory> Worker<M> {
     }
 
     pub(super) fn on_stepped(&mut self, _now: Time, stepped: Stepped<M>) {
-        let Stepped { mut live, outcome, mail, received, sent } = stepped;
+        let Stepped { mut live, outcome, progress, mail, received, sent } = stepped;
         if !self.is_running() {
             // It does not count: the memory becomes that of a checkpoint.
             self.live = Some(live);
@@ -234,6 +234,10 @@ impl<M: Memory> Worker<M> {
         self.live = Some(live);
         if let Err(error) = kept {
             return self.fail(format!("{}: {error}", self.settings.me));
+        }
+        if progress / PROGRESS_STEP != self.progress / PROGRESS_STEP {
+            self.progress = progress;
+            self.outputs.push_back(Output::Event(Event::Progress(progress)));
         }
         match outcome {
             Outcome::Again => self.waiting = false,
