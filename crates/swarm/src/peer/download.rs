@@ -188,6 +188,7 @@ impl Session {
     }
 
     pub(super) fn refill(&mut self, now: Time, conn: Conn) {
+        let peers = self.links.len();
         let (Some(link), Some(download)) = (self.links.get_mut(&conn), &mut self.download) else {
             return;
         };
@@ -198,7 +199,7 @@ impl Session {
             link.answered = now;
         }
         let was_endgame = download.picker.is_endgame();
-        while link.asked.len() < link.window.blocks() {
+        while link.asked.len() < link.window.blocks(peers) {
             let barred = |piece: u32| {
                 link.refused.contains(&piece) || (link.they_choke && !link.allowed.contains(&piece))
             };
@@ -219,11 +220,12 @@ impl Session {
 
     /// A PIECE has arrived.
     pub(super) fn block(&mut self, now: Time, conn: Conn, block: Block, kept: bool) {
+        let peers = self.links.len();
         let (Some(link), Some(download)) = (self.links.get_mut(&conn), &mut self.download) else {
             return;
         };
         self.totals.downloaded_bytes += u64::from(block.length);
-        let full = link.asked.len() >= link.window.blocks();
+        let full = link.asked.len() >= link.window.blocks(peers);
         let asked = link.settle(block);
         match asked {
             Some(asked) => {
