@@ -8,8 +8,8 @@
 use crate::limits::MAX_WINDOW_BLOCKS;
 use std::time::Duration;
 
-/// Answers that take this much longer than the soonest let the window shrink by a block each, if twice as much;
-/// grow, if less: what an idle path takes is no queue.
+/// Answers that take less than this let the window grow by a block each; those that take twice as long
+/// let it shrink.
 const TARGET: Duration = Duration::from_millis(50);
 /// The least: one block on its way and one behind it. With forty peers even this is a queue of a tenth of a
 /// second at 100 Mbit/s; a longer one delays every piece on its way through the swarm, and piles up at some
@@ -24,13 +24,11 @@ const SHARED_BLOCKS: usize = 16;
 pub struct Window {
     blocks: usize,
     most: usize,
-    /// The soonest answer.
-    soonest: Duration,
 }
 
 impl Window {
     pub fn new() -> Window {
-        Window { blocks: FLOOR_BLOCKS, most: MAX_WINDOW_BLOCKS, soonest: Duration::MAX }
+        Window { blocks: FLOOR_BLOCKS, most: MAX_WINDOW_BLOCKS }
     }
 
     /// The peer says how many requests it queues (BEP 10, `reqq`).
@@ -47,11 +45,9 @@ impl Window {
 
     /// An answer took this long; `full` where as many blocks were outstanding as the window allows.
     pub fn answered(&mut self, after: Duration, full: bool) {
-        self.soonest = self.soonest.min(after);
-        let queued = after - self.soonest;
-        if queued < TARGET && full {
+        if after < TARGET && full {
             self.blocks = (self.blocks + 1).min(self.most);
-        } else if queued > 2 * TARGET {
+        } else if after > 2 * TARGET {
             self.blocks = (self.blocks - 1).max(FLOOR_BLOCKS.min(self.most));
         }
     }
@@ -75,13 +71,6 @@ mod tests {
         assert_eq!(window.blocks(MANY), FLOOR_BLOCKS);
         window.answered(SOON, false);
         assert_eq!(window.blocks(MANY), FLOOR_BLOCKS, "what is not used up need not grow");
-    }
-
-    #[test]
-    fn a_long_path_is_no_queue() {
-        let mut window = Window::new();
-        (0..100).for_each(|_| window.answered(Duration::from_millis(300), true));
-        assert_eq!(window.blocks(MANY), FLOOR_BLOCKS + 100);
     }
 
     #[test]
