@@ -23,7 +23,7 @@ use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
@@ -301,7 +301,7 @@ impl Supervisor<'_> {
             self.over.get_or_insert_with(Instant::now);
             return Ok(());
         }
-        let how = describe(status);
+        let how = status.to_string();
         self.note(Happened::Died(member, how.clone()), tell);
         if self.over.is_some() {
             return Ok(());
@@ -320,8 +320,4 @@ impl Supervisor<'_> {
         }
         self.processes.clear();
     }
-}
-
-fn describe(status: ExitStatus) -> String {
-    status.to_string()
 }

@@ -181,7 +181,7 @@ impl<M: Memory> Worker<M> {
             }
             Input::Closed { member } => self.on_closed(member),
             Input::Frame { from, frame } => self.on_frame(now, from, frame),
-            Input::Stepped(stepped) => self.on_stepped(now, *stepped),
+            Input::Stepped(stepped) => self.on_stepped(*stepped),
             Input::Encoded(encoded) => self.on_encoded(*encoded),
         }
         self.proceed(now);

@@ -219,7 +219,7 @@ impl<M: Memory> Worker<M> {
         self.outputs.push_back(Output::Step(Box::new(Work { live, state_at, me, mail })));
     }
 
-    pub(super) fn on_stepped(&mut self, _now: Time, stepped: Stepped<M>) {
+    pub(super) fn on_stepped(&mut self, stepped: Stepped<M>) {
         let Stepped { mut live, outcome, progress, mail, received, sent } = stepped;
         if !self.is_running() {
             // It does not count: the memory becomes that of a checkpoint.
