@@ -13,12 +13,10 @@ pub struct Talk {
     pub messages: u64,
 }
 
-const COUNTERS: usize = 8;
-
 impl Talk {
     /// Bytes of its state, where there are so many workers.
     pub fn state_bytes(workers: usize) -> usize {
-        COUNTERS + 3 * 8 * workers
+        8 + 3 * 8 * workers
     }
 
     /// What a worker says at its end, had nothing ever failed.
@@ -45,36 +43,29 @@ fn mix(a: u64, b: u64) -> u64 {
     (a.rotate_left(7) ^ b).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-fn get(state: &[u8], at: usize) -> u64 {
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&state[at..at + 8]);
-    u64::from_le_bytes(bytes)
-}
-
-fn set(state: &mut [u8], at: usize, value: u64) {
-    state[at..at + 8].copy_from_slice(&value.to_le_bytes());
-}
-
 impl Task for Talk {
+    /// The state is a word, 1 once all is said, and three for each worker: messages sent to it, messages heard of
+    /// it, and their sum.
     fn step(&mut self, cx: &mut Context<'_>) -> Outcome {
         let (me, workers) = (cx.me(), cx.workers());
         let others = (0..workers).map(Worker).filter(|other| *other != me);
-        let sent_at = |other: Worker| COUNTERS + 24 * usize::from(other.0);
         let mut finished = true;
         for other in others.clone() {
-            let at = sent_at(other);
-            let (sent, heard, sum) = (get(cx.state, at), get(cx.state, at + 8), get(cx.state, at + 16));
+            let at = 3 * usize::from(other.0);
+            let (_, words) = cx.parts::<u64, u64>();
+            let (sent, heard, sum) = (words[at], words[at + 1], words[at + 2]);
             // One ahead of what was heard, so that one is in transit each way.
             if sent < self.messages && sent <= heard {
-                set(cx.state, at, sent + 1);
+                words[at] = sent + 1;
                 cx.send(other, word(sent + 1, me.0, sum).to_le_bytes().to_vec());
                 return Outcome::Again;
             }
             if let Some(message) = cx.receive(other) {
                 let mut bytes = [0; 8];
                 bytes.copy_from_slice(&message[..8]);
-                set(cx.state, at + 8, heard + 1);
-                set(cx.state, at + 16, mix(sum, u64::from_le_bytes(bytes)));
+                let (_, words) = cx.parts::<u64, u64>();
+                words[at + 1] = heard + 1;
+                words[at + 2] = mix(sum, u64::from_le_bytes(bytes));
                 return Outcome::Again;
             }
             finished &= heard >= self.messages && sent >= self.messages;
@@ -82,9 +73,10 @@ impl Task for Talk {
         if !finished {
             return Outcome::Wait;
         }
-        if get(cx.state, 0) == 0 {
-            set(cx.state, 0, 1);
-            let sums = others.flat_map(|other| get(cx.state, sent_at(other) + 16).to_le_bytes());
+        let (is_said, words) = cx.parts::<u64, u64>();
+        if *is_said == 0 {
+            *is_said = 1;
+            let sums = others.flat_map(|other| words[3 * usize::from(other.0) + 2].to_le_bytes());
             let said: Vec<u8> = sums.collect();
             cx.output(said);
         }
