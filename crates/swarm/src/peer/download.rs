@@ -139,6 +139,8 @@ impl Session {
                 self.blame.excuse(link.culprit, dropped);
                 link.snubbed = false;
             }
+        } else if link.asked.is_empty() {
+            self.release_all(conn);
         }
     }
 
@@ -146,8 +148,8 @@ impl Session {
         let Some(link) = self.links.get_mut(&conn) else { return };
         link.they_choke = false;
         link.refused.clear();
-        link.snubbed = false;
-        link.answered = now;
+        // Its words do not excuse what it owes: a mute peer could hold a piece for ever by choking in turns.
+        link.snubbed &= !link.asked.is_empty();
         self.refill(now, conn);
     }
 
@@ -174,6 +176,9 @@ impl Session {
         if !link.they_choke {
             link.refused.insert(block.piece);
             link.refused_at = now;
+        } else if link.asked.is_empty() {
+            // Nobody knows when its turn comes again: what it has begun is for others.
+            self.release_all(conn);
         }
     }
 

@@ -22,7 +22,7 @@ pub enum Lie {
     Poisons,
     /// Says that it has everything, and sends rubbish.
     Claims,
-    /// Says that it has everything, and answers nothing.
+    /// Says that it has everything, and answers nothing; chokes in turns, so that it seems to be awake.
     Mute,
     /// Answers requests after ten seconds.
     Late,
@@ -92,6 +92,10 @@ impl Liar {
                         let block = self.some_block();
                         self.out.push_back(Output::Block { conn, block });
                     }
+                }
+                Lie::Mute => {
+                    let turn = if self.rng.chance(0.5) { Message::Choke } else { Message::Unchoke };
+                    self.say(conn, turn);
                 }
                 Lie::Quits if self.rng.chance(0.1) => {
                     self.out.push_back(Output::Close { conn, reason: "no reason" });
