@@ -4,10 +4,13 @@ use super::Error;
 use crate::image::archive::Moment;
 use crate::image::pool::{self, MountPoint};
 use crate::limits::{MAX_ENTRIES, MAX_TREE_DEPTH};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use std::ffi::OsStr;
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -129,6 +132,30 @@ impl Meta {
     }
 }
 
+/// Opens a directory that was seen before. Somebody may have put another, or a link, in its path or that of
+/// one above it since: what lies there is not the tree's.
+fn open_directory(place: &Path, seen: &Meta) -> Result<File, Error> {
+    let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits() as i32;
+    let opened = File::options().read(true).custom_flags(flags).open(place);
+    let directory = match opened {
+        Err(e)
+            if [Errno::LOOP, Errno::NOTDIR]
+                .map(Errno::raw_os_error)
+                .map(Some)
+                .contains(&e.raw_os_error()) =>
+        {
+            return Err(Error::Changed(place.to_owned()));
+        }
+        other => other.map_err(|source| Error::Source { path: place.to_owned(), source })?,
+    };
+    let meta =
+        directory.metadata().map_err(|source| Error::Source { path: place.to_owned(), source })?;
+    match (meta.dev(), meta.ino()) == (seen.dev, seen.ino) {
+        true => Ok(directory),
+        false => Err(Error::Changed(place.to_owned())),
+    }
+}
+
 impl Tree {
     /// Lists what is at `root`, a canonical path.
     pub fn walk(root: &Path) -> Result<Tree, Error> {
@@ -143,17 +170,19 @@ impl Tree {
         tree.items.push(Item { path: name, meta: Meta::of(&meta) });
         let mut waiting = Vec::new();
         if meta.is_dir() {
-            waiting.push((Vec::new(), 1, meta.dev()));
+            waiting.push((Vec::new(), 1, Meta::of(&meta)));
         }
         let mounts =
             pool::mount_points().map_err(|e| unreadable(Path::new("/proc/self/mountinfo"), e))?;
-        while let Some((path, depth, dev)) = waiting.pop() {
+        while let Some((path, depth, seen)) = waiting.pop() {
             let place = root.join(OsStr::from_bytes(&path));
             if depth > MAX_TREE_DEPTH {
                 let limit = MAX_TREE_DEPTH as u64;
                 return Err(Error::TooMuch { path: place, what: "directories in one another", limit });
             }
-            for child in fs::read_dir(&place).map_err(|e| unreadable(&place, e))? {
+            let directory = open_directory(&place, &seen)?;
+            let children = fs::read_dir(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+            for child in children.map_err(|e| unreadable(&place, e))? {
                 let child = child.map_err(|e| unreadable(&place, e))?;
                 let mut path = path.clone();
                 if !path.is_empty() {
@@ -161,9 +190,10 @@ impl Tree {
                 }
                 path.extend(child.file_name().as_bytes());
                 // This does not follow symbolic links.
-                let meta = child.metadata().map_err(|e| unreadable(&child.path(), e))?;
-                if tree.add(&path, &meta, dev, &mounts)? {
-                    waiting.push((path, depth + 1, meta.dev()));
+                let meta =
+                    child.metadata().map_err(|e| unreadable(&place.join(child.file_name()), e))?;
+                if tree.add(&path, &meta, seen.dev, &mounts)? {
+                    waiting.push((path, depth + 1, Meta::of(&meta)));
                 }
             }
         }
@@ -234,5 +264,33 @@ impl Tree {
         if let Ok(age) = SystemTime::now().duration_since(newest) {
             thread::sleep(RACY.saturating_sub(age));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_directory_that_is_swapped_in_the_middle_of_a_walk_is_not_looked_into() {
+        let here = tempfile::tempdir().unwrap();
+        let at = |name: &str| here.path().join(name);
+        for name in ["tree/above/below", "other/below"] {
+            fs::create_dir_all(at(name)).unwrap();
+        }
+        let place = at("tree/above/below");
+        let seen = Meta::of(&fs::symlink_metadata(&place).unwrap());
+        assert!(open_directory(&place, &seen).is_ok());
+        // Another directory by a link above it, a link in its own place, and a file.
+        fs::rename(at("tree/above"), at("away")).unwrap();
+        symlink(at("other"), at("tree/above")).unwrap();
+        assert!(matches!(open_directory(&place, &seen), Err(Error::Changed(_))));
+        fs::remove_dir(at("other/below")).unwrap();
+        symlink(at("away/below"), at("other/below")).unwrap();
+        assert!(matches!(open_directory(&place, &seen), Err(Error::Changed(_))));
+        fs::remove_file(at("other/below")).unwrap();
+        fs::write(at("other/below"), "").unwrap();
+        assert!(matches!(open_directory(&place, &seen), Err(Error::Changed(_))));
     }
 }
