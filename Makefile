@@ -6,7 +6,7 @@
 
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
-.PHONY: all serverA serverB serverC aws suite static gradescope demo test terminals bench bench-swarm sim fuzz clean help
+.PHONY: all serverA serverB serverC aws suite static gradescope demo test terminals bench bench-swarm bench-parity sim fuzz clean help
 
 all:
 	@scripts/build.sh
@@ -41,6 +41,9 @@ bench:
 bench-swarm:
 	@exec scripts/bench-swarm.sh
 
+bench-parity:
+	@exec scripts/bench-parity.sh
+
 fuzz:
 	@exec scripts/fuzz.sh
 
@@ -61,5 +64,6 @@ help:
 	@echo "make sim                          10,000 simulated jobs over bad links"
 	@echo "make bench                        time it against Polars, DuckDB and others"
 	@echo "make bench-swarm                  time a swarm of virtual hosts against other peers (root)"
+	@echo "make bench-parity                 time checkpoints in memory against other ways to take them"
 	@echo "make fuzz                         fuzz the parsers"
 	@echo "make clean                        remove what was built"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what is missing for one purpose: setup.sh build|grade|gradescope|test|terminals|bench|bench-swarm
+# Installs what is missing for one purpose: setup.sh build|grade|gradescope|test|terminals|bench|bench-swarm|bench-parity
 #
 # Root is asked for only where a package is missing. A Rust toolchain is never installed behind one's
 # back: toolchain.sh says in one line how to get one.
@@ -47,8 +47,15 @@ bench-swarm)
     need_venv
     peers="libtorrent==2.1.1 matplotlib==3.11.2"
     ;;
+bench-parity)
+    need cc "gcc libc6-dev"
+    # Not in every release of Debian: the bench says where it is missing, or does not run.
+    if apt-cache show criu >/dev/null 2>&1; then need criu criu; fi
+    need_venv
+    peers="matplotlib==3.11.2"
+    ;;
 *)
-    echo "usage: scripts/setup.sh build|grade|gradescope|test|terminals|bench|bench-swarm" >&2
+    echo "usage: scripts/setup.sh build|grade|gradescope|test|terminals|bench|bench-swarm|bench-parity" >&2
     exit 2
     ;;
 esac

@@ -1,0 +1,233 @@
+"""The bench of checkpoints: what they cost, beside what the paper says, other schemes, and this machine's limits.
+
+Whatever is compared has its turn in each round, so that what slows the machine down slows all; figures are
+medians of the rounds. Times on such a machine mean little by themselves: what counts are the ratios.
+
+Standard library, and matplotlib for the figures; Python 3.11 or later. scripts/bench-parity.sh builds what is run.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.dont_write_bytecode = True  # nothing is left beside the sources
+
+import runs
+from runs import Failure
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MIB = 1 << 20
+# Of the issue.
+PAUSE_TARGET, PAUSE_FACTOR = 0.010, 5
+RATIO_TARGET = 0.70
+OVERHEAD_TARGET = 0.03
+RATE_TARGET = 0.80
+RECOVERY_TARGET = 2.0
+# The paper's, per second: one failure in 44 hours.
+PAPER_RATE = 6.301e-6
+MODES = ("n+1", "enhanced", "offload")
+
+
+class Bench:
+    def __init__(self, args):
+        self.args, self.rows, self.tty = args, [], sys.stdout.isatty()
+        release = Path(args.target) / "release"
+        self.offload, self.examples = release / "offload", release / "examples"
+        for program in (self.offload, self.examples / "pause", self.examples / "equations"):
+            if not program.exists():
+                raise Failure(f"{program} is not built: scripts/bench-parity.sh does it")
+
+    def say(self, text):
+        print(f"bench-parity: {text}", file=sys.stderr, flush=True)
+
+    def row(self, work, measure, value, target=None, met=None, detail="", **figures):
+        verdict = "" if met is None else "met" if met else "MISSED"
+        self.rows.append(dict(work=work, measure=measure, value=value, target=target, met=met, detail=detail, **figures))
+        colour = {"met": "\033[32m", "MISSED": "\033[31m"}.get(verdict) if self.tty else None
+        shown = f"{colour}{verdict:6}\033[0m" if colour else f"{verdict:6}"
+        print(f"{work:26} {measure:34} {value:>12} {target or '':>10} {shown} {detail}".rstrip(), flush=True)
+
+    def example(self, name, *words):
+        """Runs one; its lines of JSON."""
+        done = subprocess.run([self.examples / name, *map(str, words)], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Failure(f"{name} {' '.join(map(str, words))}: {done.stderr.strip()}")
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    # --- the paper's equations ---
+
+    def equations(self):
+        for row in self.example("equations"):
+            known = row["table"] == "10" and row["scheme"] == "proposed"
+            self.row(f"table {row['table']}, {row['scheme']}", "overhead ratio r", f"{row['ratio']:.7f}", row["printed"],
+                     row["reproduces"] or known, "does not reproduce: a known mismatch of the paper" if known else
+                     f"T_opt {row['interval_s']:.3f} s", **{k: row[k] for k in ("ratio", "interval_s", "reproduces")})
+
+    def ratio(self, rate, costs):
+        """Equation (3) for O, L and R."""
+        # No O below what can be told from noise.
+        solved = self.example("equations", rate, max(costs["O"], 1e-6), costs["L"], costs["R"])[0]
+        return solved["ratio"], solved["interval_s"]
+
+    # --- pauses ---
+
+    def pauses(self):
+        args = self.args
+        words = ("--size", args.state, "--dirty", args.dirty)
+        found = {}
+        # Both programs have a turn in each round, so a slow minute is everybody's.
+        with tempfile.TemporaryDirectory(prefix="bench-parity-", dir=args.disk) as directory:
+            for number in range(args.rounds):
+                for row in self.example("pause", *words, "--rounds", 3, "--seed", number + 1):
+                    found.setdefault(row.pop("mechanism"), []).append(row)
+                rivals = [sys.executable, Path(__file__).parent / "rivals.py", args.state, args.dirty, 3,
+                          self.examples / "pause", directory]
+                done = subprocess.run([str(word) for word in rivals], capture_output=True, text=True, check=True)
+                for line in done.stdout.splitlines():
+                    row = json.loads(line)
+                    found.setdefault(row.pop("way"), []).append(row)
+        work, pauses = f"{args.state} MiB, {args.dirty} % dirty", {}
+        for way, rows in found.items():
+            if "failed" in rows[0]:
+                self.row(work, f"pause, {way}", "-", detail=rows[0]["failed"])
+                continue
+            median = {key: statistics.median(sum((row[key] for row in rows), [])) for key in rows[0] if key.endswith("_s")}
+            pauses[way] = median["pause_s"]
+            extra = (f"writes to clean pages {median['write_s'] * 1e3:.1f} ms before, diff and checksum "
+                     f"{median['rest_s'] * 1e3:.1f} ms beside the task" if "write_s" in median
+                     else f"whole checkpoint {median['total_s'] * 1e3:.1f} ms")
+            is_ours = way == next(iter(found))
+            pauses[way, "total"] = median.get("total_s")
+            self.row(work, f"pause, {way}", f"{median['pause_s'] * 1e3:.2f} ms", "<= 10 ms" if is_ours else None,
+                     median["pause_s"] <= PAUSE_TARGET if is_ours else None, extra, **median)
+        ours = pauses[next(iter(found))]
+        for way, key in (("fork, child copies", ("fork, child copies", "total")), ("fork's pause alone", "fork, child copies"),
+                         ("stop and copy", "stop and copy"), ("stop and write to disk", "stop and write to disk")):
+            factor, asked = pauses[key] / ours, way not in ("fork's pause alone",)
+            self.row(work, f"{way} / ours", f"{factor:.1f}x", f">= {PAUSE_FACTOR}x" if asked else None,
+                     factor >= PAUSE_FACTOR if asked else None, factor=factor)
+
+    # --- the three tasks ---
+
+    def tasks(self):
+        costs = {}
+        for task, words in runs.TASKS.items():
+            costs[task] = self.costs(task, words)
+        return costs
+
+    def costs(self, task, words):
+        """O, L, R of each mode: paired runs without checkpoints, with them, and with a death."""
+        plain, taken = [], {mode: [] for mode in MODES}
+        for number in range(self.args.rounds):
+            order = MODES[number % len(MODES) :] + MODES[: number % len(MODES)]
+            plain.append(runs.run(self.offload, task, words, "offload"))
+            for mode in order:
+                kill = runs.VICTIMS[number % len(runs.VICTIMS)]
+                with_them = runs.run(self.offload, task, words, mode, self.args.interval)
+                killed = runs.run(self.offload, task, words, mode, self.args.interval, kill)
+                taken[mode].append((plain[-1], with_them, killed))
+                self.say(f"{task}, {mode}: {plain[-1].elapsed:.2f} s without, {with_them.elapsed:.2f} s with "
+                         f"{with_them.checkpoints()} checkpoints, {killed.elapsed:.2f} s with a death too"
+                         f"{'' if killed.right else '; WRONG or not ended'}")
+        of_mode = {}
+        for mode in MODES:
+            costs = runs.costs(taken[mode])
+            rates = {}
+            for rate in (PAPER_RATE, 1 / 3600, 1 / 300):
+                rates[rate], costs["T_opt" if rate == PAPER_RATE else f"T_opt at {rate:.6f}"] = self.ratio(rate, costs)
+            costs["r"] = rates[PAPER_RATE]
+            of_mode[mode] = costs
+            share = statistics.median(done.elapsed / without.elapsed - 1 for without, done, _ in taken[mode])
+            others = ", ".join(f"{ratio:.2%} at one in {1 / rate:,.0f} s" for rate, ratio in rates.items() if rate != PAPER_RATE)
+            self.row(f"{task}, {mode}", "O, L, R (ms)",
+                     f"{costs['O'] * 1e3:.0f} {costs['L'] * 1e3:.0f} {costs['R'] * 1e3:.0f}", detail=
+                     f"r = {costs['r']:.6f} at the paper's rate (T_opt {costs['T_opt']:.0f} s), {others}; this run "
+                     f"{share:+.1%} for a checkpoint each {self.args.interval} s; right after a death: "
+                     f"{sum(killed.right for *_, killed in taken[mode])} of {len(taken[mode])}",
+                     costs=costs, share=share, rates={str(rate): ratio for rate, ratio in rates.items()})
+        for mode in ("enhanced", "offload"):
+            part = of_mode[mode]["r"] / of_mode["n+1"]["r"]
+            asked = mode == "offload"
+            self.row(task, f"r, {mode} / n+1", f"{part:.2f}x", f"<= {RATIO_TARGET}x" if asked else None,
+                     part <= RATIO_TARGET if asked else None, part=part)
+        if task == "matmul":
+            costs = of_mode["offload"]
+            share = costs["O"] / costs["T_opt"]
+            self.row(task, "overhead at T_opt, no failure", f"{share:.3%}", f"<= {OVERHEAD_TARGET:.0%}",
+                     share <= OVERHEAD_TARGET, f"O / T_opt = {costs['O'] * 1e3:.0f} ms / {costs['T_opt']:.0f} s", share=share)
+        return of_mode
+
+
+def machine():
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return {
+        "machine": cpu.group(1) if cpu else platform.machine(), "kernel": platform.release(),
+        "cores": os.cpu_count(), "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def git(*args):
+    done = subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+PARTS = ("equations", "pauses", "tasks")
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="make bench-parity", description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, help="rounds of everything (default 5, --quick 1)")
+    parser.add_argument("--state", type=int, default=256, help="MiB of state for pauses and recoveries (default 256)")
+    parser.add_argument("--dirty", type=int, default=10, help="per cent of its pages written before a pause (default 10)")
+    parser.add_argument("--interval", type=float, default=0.5, help="seconds between the tasks' checkpoints (default 0.5)")
+    parser.add_argument("--disk", default=str(ROOT / "bench" / "work"), help="where checkpoints on disk go (default bench/work)")
+    parser.add_argument("--only", type=lambda text: text.split(","), default=PARTS, help=f"of {','.join(PARTS)}")
+    parser.add_argument("--quick", action="store_true", help="a first look: one round")
+    parser.add_argument("--target", required=True, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    unknown = set(args.only) - set(PARTS)
+    if unknown:
+        parser.error(f"--only: there is no {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    args.rounds = args.rounds or (1 if args.quick else 5)
+    return args
+
+
+def main():
+    args = arguments()
+    about = machine()
+    dirty = "-dirty" if git("status", "--porcelain", "--untracked-files=no") else ""
+    commit = (git("rev-parse", "--short", "HEAD") or "none") + dirty
+    print(f"{about['machine']}, {about['cores']} cores, Linux {about['kernel']}, commit {commit}, "
+          f"load {about['load_before']}; medians of {args.rounds} rounds")
+    bench, found = Bench(args), {}
+    for part in PARTS:
+        if part in args.only:
+            found[part] = getattr(bench, part)()
+    report = {**about, "commit": commit, "date": datetime.date.today().isoformat(), "rounds": args.rounds,
+              "rows": bench.rows, **{part: what for part, what in found.items() if what is not None}}
+    results = ROOT / "bench" / "results"
+    results.mkdir(parents=True, exist_ok=True)
+    path = results / f"{report['date']}-{commit}-parity{'-quick' if args.quick else ''}.json"
+    path.write_text(json.dumps(report) + "\n")
+    held = [row["met"] for row in bench.rows if row["met"] is not None]
+    print(f"{sum(held)} of {len(held)} targets met; written to {path.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (Failure, subprocess.CalledProcessError) as error:
+        detail = getattr(error, "stderr", None) or ""
+        print(f"bench-parity: {error}\n{detail}".rstrip(), file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

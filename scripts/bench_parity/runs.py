@@ -1,0 +1,102 @@
+"""Runs of the paper's tasks, and what a checkpoint and a death cost in them."""
+
+import json
+import statistics
+import subprocess
+
+# Sizes that take some seconds here; the paper's own are in README and docs/parity.md.
+TASKS = {
+    "mergesort": ("--size", "20000000", "--chunk", "100000"),
+    "matmul": ("--size", "2629"),
+    "apsp": ("--size", "1500"),
+}
+VICTIMS = ("worker:1@50%", "worker:3@40%", "worker:2@60%")
+# Later than any run ends, and more than any writes.
+NEVER = ("--interval", "100000", "--buffer", "1TiB")
+PATIENCE_S = 120
+
+
+class Failure(Exception):
+    """The bench cannot go on; the reason is for people."""
+
+
+class Run:
+    """One that has ended."""
+
+    def __init__(self, report):
+        self.elapsed, self.right = report["elapsed_s"], report["right"]
+        self.happened = [(it["at_s"], it["member"], it["what"]) for it in report["happened"]]
+
+    def events(self, name):
+        """(when, who, the event) of the machines' events with this name."""
+        for at, member, what in self.happened:
+            event = what.get("Event") if isinstance(what, dict) else None
+            if event == name:
+                yield at, member, None
+            elif isinstance(event, dict) and name in event:
+                yield at, member, event[name]
+
+    def checkpoints(self):
+        return sum(1 for _, member, _ in self.events("Committed") if member == "holder 0")
+
+    def latencies(self):
+        """For each checkpoint: from the first worker that takes it until it counts."""
+        taken = {}
+        for at, _, event in self.events("Taken"):
+            taken.setdefault(event["line"], at)
+        return [at - taken[line] for at, member, line in self.events("Committed") if member == "holder 0" and line in taken]
+
+    def recoveries(self):
+        """For each death: until all go on."""
+        deaths = [at for at, _, what in self.happened if isinstance(what, dict) and "died" in what]
+        ends = [at for at, _, _ in self.events("Recovered")]
+        spans = zip(deaths, deaths[1:] + [float("inf")])
+        last = [(death, [at for at in ends if death <= at < until]) for death, until in spans]
+        return [max(ends) - death for death, ends in last if ends]
+
+
+class Lost:
+    """One that did not end, or not well."""
+
+    elapsed, right = float("nan"), False
+
+    def checkpoints(self):
+        return 0
+
+    def latencies(self):
+        return []
+
+    recoveries = latencies
+
+
+def run(offload, task, words, mode, interval=None, kill=None):
+    often = NEVER if interval is None else ("--interval", str(interval), "--buffer", "1TiB")
+    death = () if kill is None else ("--kill", kill)
+    command = [str(offload), "parity", "run", task, *words, "--mode", mode, *often, *death, "--json"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        done = None
+    if done is None or not done.stdout:
+        # The paper's scheme may wait for ever for a message that it has lost.
+        if mode == "enhanced" and kill is not None:
+            return Lost()
+        said = "does not end" if done is None else done.stderr.strip()
+        raise Failure(f"{' '.join(command)}: {said}")
+    return Run(json.loads(done.stdout))
+
+
+def costs(taken):
+    """O, L and R in seconds, of (run without checkpoints, with them, with a death too)."""
+    each = [
+        (with_them.elapsed - without.elapsed) / with_them.checkpoints()
+        for without, with_them, _ in taken if with_them.checkpoints()
+    ]
+    latencies = sum((with_them.latencies() for _, with_them, _ in taken), [])
+    recoveries = sum((killed.recoveries() for *_, killed in taken), [])
+    if not each or not latencies:
+        raise Failure("no run was long enough for a checkpoint: take a shorter --interval")
+    return {
+        "O": max(statistics.median(each), 0.0), "L": statistics.median(latencies),
+        "R": statistics.median(recoveries) if recoveries else 0.0, "O_each": each,
+    }
