@@ -33,6 +33,7 @@ RATE_TARGET = 0.80
 RECOVERY_TARGET = 2.0
 # The paper's, per second: one failure in 44 hours.
 PAPER_RATE = 6.301e-6
+OTHER_RATES = (1 / 3600, 1 / 300)
 MODES = ("n+1", "enhanced", "offload")
 
 
@@ -118,52 +119,54 @@ class Bench:
     # --- the three tasks ---
 
     def tasks(self):
-        costs = {}
-        for task, words in runs.TASKS.items():
-            costs[task] = self.costs(task, words)
-        return costs
+        return {task: self.costs(task, words) for task, words in runs.TASKS.items()}
 
     def costs(self, task, words):
-        """O, L, R of each mode: paired runs without checkpoints, with them, and with a death."""
-        plain, taken = [], {mode: [] for mode in MODES}
+        """O, L, R and r of each mode, from runs with few checkpoints, with many, and with a death too."""
+        taken = {mode: [] for mode in MODES}
         for number in range(self.args.rounds):
-            order = MODES[number % len(MODES) :] + MODES[: number % len(MODES)]
-            plain.append(runs.run(self.offload, task, words, "offload"))
-            for mode in order:
-                kill = runs.VICTIMS[number % len(runs.VICTIMS)]
-                with_them = runs.run(self.offload, task, words, mode, self.args.interval)
+            kill = runs.VICTIMS[number % len(runs.VICTIMS)]
+            for mode in MODES[number % len(MODES) :] + MODES[: number % len(MODES)]:
+                few = runs.run(self.offload, task, words, mode)
+                many = runs.run(self.offload, task, words, mode, self.args.interval)
                 killed = runs.run(self.offload, task, words, mode, self.args.interval, kill)
-                taken[mode].append((plain[-1], with_them, killed))
-                self.say(f"{task}, {mode}: {plain[-1].elapsed:.2f} s without, {with_them.elapsed:.2f} s with "
-                         f"{with_them.checkpoints()} checkpoints, {killed.elapsed:.2f} s with a death too"
-                         f"{'' if killed.right else '; WRONG or not ended'}")
-        of_mode = {}
-        for mode in MODES:
-            costs = runs.costs(taken[mode])
-            rates = {}
-            for rate in (PAPER_RATE, 1 / 3600, 1 / 300):
-                rates[rate], costs["T_opt" if rate == PAPER_RATE else f"T_opt at {rate:.6f}"] = self.ratio(rate, costs)
-            costs["r"] = rates[PAPER_RATE]
-            of_mode[mode] = costs
-            share = statistics.median(done.elapsed / without.elapsed - 1 for without, done, _ in taken[mode])
-            others = ", ".join(f"{ratio:.2%} at one in {1 / rate:,.0f} s" for rate, ratio in rates.items() if rate != PAPER_RATE)
-            self.row(f"{task}, {mode}", "O, L, R (ms)",
-                     f"{costs['O'] * 1e3:.0f} {costs['L'] * 1e3:.0f} {costs['R'] * 1e3:.0f}", detail=
-                     f"r = {costs['r']:.6f} at the paper's rate (T_opt {costs['T_opt']:.0f} s), {others}; this run "
-                     f"{share:+.1%} for a checkpoint each {self.args.interval} s; right after a death: "
-                     f"{sum(killed.right for *_, killed in taken[mode])} of {len(taken[mode])}",
-                     costs=costs, share=share, rates={str(rate): ratio for rate, ratio in rates.items()})
+                taken[mode].append((few, many, killed))
+                self.say(f"{task}, {mode}: {few.elapsed:.2f} s with {few.checkpoints()} checkpoints, {many.elapsed:.2f} s "
+                         f"with {many.checkpoints()}, {killed.elapsed:.2f} s with a death too"
+                         f"{'' if killed.right else '; WRONG, or not ended'}")
+        of_mode = {mode: self.mode(task, mode, taken[mode]) for mode in MODES}
+        self.compare(task, of_mode)
+        return of_mode
+
+    def mode(self, task, mode, taken):
+        right = f"right after a death: {sum(killed.right for *_, killed in taken)} of {len(taken)}"
+        costs = runs.costs(taken)
+        if costs is None:
+            self.row(f"{task}, {mode}", "O, L, R (ms)", "-", detail=f"too few runs have ended; {right}")
+            return None
+        costs["rates"] = {}
+        for rate in (PAPER_RATE, *OTHER_RATES):
+            ratio, interval = self.ratio(rate, costs)
+            costs["rates"][f"1 in {1 / rate:.0f} s"] = {"r": ratio, "T_opt": interval}
+        at_paper = costs["rates"][f"1 in {1 / PAPER_RATE:.0f} s"]
+        costs["r"], costs["T_opt"] = at_paper["r"], at_paper["T_opt"]
+        rates = "; ".join(f"r {of['r']:.4%} at {rate}" for rate, of in costs["rates"].items())
+        self.row(f"{task}, {mode}", "O, L, R (ms)", " ".join(f"{costs[cost] * 1e3:.0f}" for cost in "OLR"),
+                 detail=f"{rates}; {right}", costs=costs)
+        return costs
+
+    def compare(self, task, of_mode):
         for mode in ("enhanced", "offload"):
-            part = of_mode[mode]["r"] / of_mode["n+1"]["r"]
-            asked = mode == "offload"
+            if not of_mode[mode] or not of_mode["n+1"]:
+                continue
+            part, asked = of_mode[mode]["r"] / of_mode["n+1"]["r"], mode == "offload"
             self.row(task, f"r, {mode} / n+1", f"{part:.2f}x", f"<= {RATIO_TARGET}x" if asked else None,
                      part <= RATIO_TARGET if asked else None, part=part)
-        if task == "matmul":
+        if task == "matmul" and of_mode["offload"]:
             costs = of_mode["offload"]
             share = costs["O"] / costs["T_opt"]
             self.row(task, "overhead at T_opt, no failure", f"{share:.3%}", f"<= {OVERHEAD_TARGET:.0%}",
                      share <= OVERHEAD_TARGET, f"O / T_opt = {costs['O'] * 1e3:.0f} ms / {costs['T_opt']:.0f} s", share=share)
-        return of_mode
 
 
 def machine():
@@ -187,7 +190,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, help="rounds of everything (default 5, --quick 1)")
     parser.add_argument("--state", type=int, default=256, help="MiB of state for pauses and recoveries (default 256)")
     parser.add_argument("--dirty", type=int, default=10, help="per cent of its pages written before a pause (default 10)")
-    parser.add_argument("--interval", type=float, default=0.5, help="seconds between the tasks' checkpoints (default 0.5)")
+    parser.add_argument("--interval", type=float, default=0.25, help="seconds between the tasks' checkpoints (default 0.25)")
     parser.add_argument("--disk", default=str(ROOT / "bench" / "work"), help="where checkpoints on disk go (default bench/work)")
     parser.add_argument("--only", type=lambda text: text.split(","), default=PARTS, help=f"of {','.join(PARTS)}")
     parser.add_argument("--quick", action="store_true", help="a first look: one round")

@@ -11,7 +11,8 @@ TASKS = {
     "apsp": ("--size", "1500"),
 }
 VICTIMS = ("worker:1@50%", "worker:3@40%", "worker:2@60%")
-# Later than any run ends, and more than any writes.
+# Later than any run ends, and more than any writes: a checkpoint is taken where the message log is full, and at the
+# end, no more.
 NEVER = ("--interval", "100000", "--buffer", "1TiB")
 PATIENCE_S = 120
 
@@ -78,8 +79,8 @@ def run(offload, task, words, mode, interval=None, kill=None):
     except subprocess.TimeoutExpired:
         done = None
     if done is None or not done.stdout:
-        # The paper's scheme may wait for ever for a message that it has lost.
-        if mode == "enhanced" and kill is not None:
+        # The paper's scheme may wait for ever, for a message that it has lost or for room in its log.
+        if mode == "enhanced":
             return Lost()
         said = "does not end" if done is None else done.stderr.strip()
         raise Failure(f"{' '.join(command)}: {said}")
@@ -87,16 +88,20 @@ def run(offload, task, words, mode, interval=None, kill=None):
 
 
 def costs(taken):
-    """O, L and R in seconds, of (run without checkpoints, with them, with a death too)."""
+    """O, L and R in seconds, of (run with few checkpoints, with many, with many and a death), paired; None where
+    no pair of runs has ended.
+
+    O is what one more checkpoint adds to the time of a run: the slope from the few to the many."""
     each = [
-        (with_them.elapsed - without.elapsed) / with_them.checkpoints()
-        for without, with_them, _ in taken if with_them.checkpoints()
+        (many.elapsed - few.elapsed) / (many.checkpoints() - few.checkpoints())
+        for few, many, _ in taken if few.right and many.right and many.checkpoints() > few.checkpoints()
     ]
-    latencies = sum((with_them.latencies() for _, with_them, _ in taken), [])
-    recoveries = sum((killed.recoveries() for *_, killed in taken), [])
-    if not each or not latencies:
-        raise Failure("no run was long enough for a checkpoint: take a shorter --interval")
+    latencies = sum((many.latencies() for _, many, _ in taken), [])
+    recoveries = sum((killed.recoveries() for *_, killed in taken if killed.right), [])
+    if not each or not latencies or not recoveries:
+        return None
+    # Below what can be told from noise, it is nothing.
     return {
         "O": max(statistics.median(each), 0.0), "L": statistics.median(latencies),
-        "R": statistics.median(recoveries) if recoveries else 0.0, "O_each": each,
+        "R": statistics.median(recoveries), "O_each": each,
     }
