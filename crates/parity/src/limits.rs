@@ -39,6 +39,9 @@ pub const DIAL_PAUSE: Duration = Duration::from_millis(20);
 /// See [`DIAL_PAUSE`].
 pub const MAX_DIAL_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a task may have no room for its messages, checkpoint after checkpoint, until that is an error.
+pub const FULL_LOG_LIMIT: Duration = Duration::from_secs(60);
+
 /// How often a member is started again.
 pub const MAX_RESTARTS: u32 = 1000;
 /// How long members may take to end once the first has.
