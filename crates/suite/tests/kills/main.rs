@@ -5,8 +5,9 @@
 //! that has failed comes close to what it was, and no nearer. `KILLS_RUNS` and `KILLS_SEED` ask for other runs than
 //! the few of a test; `scripts/kills-parity.sh` does.
 //!
-//! Left out: who is stopped and not killed (`parity.rs` does that), and mode `enhanced`, which loses messages.
+//! Left out: mode `enhanced`, which loses messages. What else goes wrong with a process is in `others`.
 
+mod others;
 mod plan;
 mod processes;
 

@@ -89,6 +89,22 @@ impl Running {
         }
     }
 
+    /// Until it says so; false where it does not.
+    pub fn wait_for(&mut self, words: &str) -> bool {
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            self.hear(&line);
+            if line.contains(words) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The supervisor's process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     fn hear(&mut self, line: &str) {
         if let Some((before, _)) = line.split_once(" is rebuilt") {
             self.unrecovered.retain(|name| !before.ends_with(name));
@@ -171,7 +187,7 @@ impl Running {
 }
 
 /// The members of a supervisor's run, wherever they are now, by who they are.
-fn members(supervisor: u32) -> Vec<(Member, u32)> {
+pub fn members(supervisor: u32) -> Vec<(Member, u32)> {
     let names =
         fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let pids = names.filter_map(|name| name.parse().ok());
