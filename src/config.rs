@@ -10,7 +10,7 @@ mod key;
 mod staging;
 mod topology;
 
-pub use key::Key;
+pub use key::{Key, recipe};
 pub use staging::Stage;
 pub use topology::{Backend, Topology};
 
@@ -57,7 +57,7 @@ pub enum Error {
         "{at}: {key} = {value} is not on loopback and there is no key, so anyone who reaches it could \
          read the numbers and forge the answers; this process does not start. Make a key with: \
          {}; give every machine a copy, and set key_file = \"offload.key\" in each {FILE_NAME}",
-        key::recipe(Path::new("offload.key"))
+        recipe(Path::new("offload.key"))
     )]
     Exposed { at: String, key: String, value: String },
 }

@@ -64,7 +64,7 @@ impl fmt::Debug for Key {
 }
 
 /// The command that makes a key file.
-pub(super) fn recipe(path: &Path) -> String {
+pub fn recipe(path: &Path) -> String {
     let path = quoted(path);
     format!(r"head -c 32 /dev/urandom | od -An -vtx1 | tr -d ' \n' > {path} && chmod 600 {path}")
 }

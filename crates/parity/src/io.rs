@@ -5,10 +5,14 @@
 //! the member wait, so that no two members can wait for each other. Tasks step in a thread of their own, and
 //! diffs are made in another.
 //!
+//! Off loopback a key is mandatory, and links are sealed with it.
+//!
 //! Who has the greater name dials; a link that is lost is dialled again. A link that is silent is lost, as a
 //! member that is stopped but not dead says nothing.
 
+mod channel;
 mod link;
 mod node;
 
+pub use link::ping_period;
 pub use node::{Error, Settings, Told, holder, worker};

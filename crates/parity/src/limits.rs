@@ -19,6 +19,10 @@ pub const MAX_SINGLE_PAGES: u32 = 1 << 14;
 pub const CHUNK_PAGES: u32 = 512;
 /// Bytes of one message between workers at most.
 pub const MAX_MESSAGE_BYTES: usize = 256 << 20;
+/// Numbers that the example of sorting takes at most.
+pub const MAX_RECORDS: usize = 1 << 36;
+/// Rows of a matrix, and nodes of a graph, at most.
+pub const MAX_SIDE: usize = 1 << 20;
 
 /// Bytes of a frame at most: a message and its header, or some pages.
 pub const MAX_FRAME_BYTES: usize = MAX_MESSAGE_BYTES + 4096;
@@ -38,6 +42,9 @@ pub const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 pub const DIAL_PAUSE: Duration = Duration::from_millis(20);
 /// See [`DIAL_PAUSE`].
 pub const MAX_DIAL_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a task may have no room for its messages, checkpoint after checkpoint, until that is an error.
+pub const FULL_LOG_LIMIT: Duration = Duration::from_secs(60);
 
 /// How often a member is started again.
 pub const MAX_RESTARTS: u32 = 1000;

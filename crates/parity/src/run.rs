@@ -4,19 +4,26 @@
 //! member that is started again listens where the dead one did, nobody else can take its port meanwhile, and
 //! whoever dials it in between waits in the socket's queue.
 //!
-//! Left out: members on other hosts, and starting a run that the supervisor's own death has ended.
+//! A member that says nothing for long is killed for good and started again: one that hangs holds up all others, and
+//! one that was only stopped must not come back beside its successor.
+//!
+//! Left out: members on other hosts (`io` has what they need: addresses, and a key), and starting a run that the
+//! supervisor's own death has ended.
 
 mod member;
+mod room;
 
 pub use member::{Orders, Said, be};
 
 use crate::arena::Mechanism;
 use crate::code::Code;
 use crate::id::{Holder, Member, Worker};
-use crate::limits::{MAX_RESTARTS, PARTING_LIMIT};
+use crate::io::ping_period;
+use crate::limits::{MAX_RESTARTS, PAGE_BYTES, PARTING_LIMIT, SILENCE_LIMIT};
 use crate::mode::Mode;
 use crate::proto::Event;
-use crate::task::Kind;
+use crate::task::{Application, Kind};
+use room::Room;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader};
@@ -24,17 +31,20 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
+/// The argument that says that this process is a member, where [`Plan::new`] has made the plan.
+pub const MEMBER: &str = "parity-member";
+
 /// What is to run.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct Plan<A = Kind> {
     /// The program that becomes a member, and its arguments before the member's orders.
     pub program: (PathBuf, Vec<String>),
     /// The application.
-    pub kind: Kind,
+    pub kind: A,
     /// How checkpoints fit together.
     pub mode: Mode,
     /// Application processors.
@@ -47,8 +57,33 @@ pub struct Plan {
     pub buffer_pages: u32,
     /// How writes are noticed.
     pub mechanism: Mechanism,
+    /// A member that says nothing for so long is taken for dead, and killed.
+    pub silence: Duration,
     /// Who is killed, and when.
     pub kills: Vec<Kill>,
+}
+
+impl<A> Plan<A> {
+    /// This program's processes do it, with a checkpoint a second, and survive one death at a time. The program must
+    /// begin with [`Orders::of_this_process`].
+    ///
+    /// # Errors
+    /// The system does not say where this program is.
+    pub fn new(kind: A, workers: u16) -> Result<Plan<A>, Error> {
+        let program = std::env::current_exe().map_err(|e| Error::System("where this program is", e))?;
+        Ok(Plan {
+            program: (program, vec![MEMBER.into()]),
+            kind,
+            mode: Mode::Offload,
+            workers,
+            failures: 1,
+            interval: Duration::from_secs(1),
+            buffer_pages: (64 << 20) / PAGE_BYTES as u32,
+            mechanism: Mechanism::best(),
+            silence: SILENCE_LIMIT,
+            kills: Vec::new(),
+        })
+    }
 }
 
 /// Somebody is killed once the run is so far.
@@ -93,6 +128,28 @@ pub enum Error {
     /// The system gives no process or socket.
     #[error("{0}: {1}")]
     System(&'static str, io::Error),
+    /// There is not so much memory.
+    #[error(
+        "not enough memory: {workers} workers need {worker} MiB each (state and image) and {holders} holders {holder} MiB \
+         each (parity), {needed} MiB in all and what is written between two checkpoints, and {left} MiB are all that \
+         {whose}: take a smaller task, or allow it more"
+    )]
+    Memory {
+        /// MiB in all.
+        needed: u64,
+        /// MiB that are left.
+        left: u64,
+        /// Of what.
+        whose: &'static str,
+        /// How many.
+        workers: u64,
+        /// MiB of one.
+        worker: u64,
+        /// How many.
+        holders: u64,
+        /// MiB of one.
+        holder: u64,
+    },
     /// The run has failed.
     #[error("{0}")]
     Run(String),
@@ -112,11 +169,15 @@ struct Process {
     child: Child,
     /// Which of the member's lives.
     life: u32,
+    /// Periods in which it has said nothing.
+    quiet: u32,
+    /// It was too many.
+    hangs: bool,
 }
 
-struct Supervisor<'a> {
-    plan: &'a Plan,
-    orders: Orders,
+struct Supervisor<'a, A> {
+    plan: &'a Plan<A>,
+    orders: Orders<A>,
     listeners: BTreeMap<Member, TcpListener>,
     processes: BTreeMap<Member, Process>,
     lives: BTreeMap<Member, u32>,
@@ -127,13 +188,18 @@ struct Supervisor<'a> {
     heard: Receiver<Heard>,
     hears: Sender<Heard>,
     over: Option<Instant>,
+    /// When the last period of quiet began.
+    period: Instant,
 }
 
 /// Runs it, and tells what happens.
 ///
 /// # Errors
 /// See [`Error`]. All processes have ended then.
-pub fn run(plan: &Plan, mut tell: impl FnMut(Duration, &Happened)) -> Result<Report, Error> {
+pub fn run<A: Application>(
+    plan: &Plan<A>,
+    mut tell: impl FnMut(Duration, &Happened),
+) -> Result<Report, Error> {
     let mut supervisor = Supervisor::new(plan)?;
     let members: Vec<Member> = supervisor.listeners.keys().copied().collect();
     for member in members {
@@ -146,11 +212,14 @@ pub fn run(plan: &Plan, mut tell: impl FnMut(Duration, &Happened)) -> Result<Rep
     Ok(supervisor.report)
 }
 
-impl Supervisor<'_> {
-    fn new(plan: &Plan) -> Result<Supervisor<'_>, Error> {
+impl<A: Application> Supervisor<'_, A> {
+    fn new(plan: &Plan<A>) -> Result<Supervisor<'_, A>, Error> {
         plan.kind.check(plan.workers).map_err(Error::Plan)?;
         let code = Code::new(usize::from(plan.workers), plan.failures);
         let code = code.map_err(|e| Error::Plan(e.to_string()))?;
+        let (_, pages, _) = member::arena(&plan.kind, plan.mode, plan.workers)?;
+        let state = u64::from(pages) * PAGE_BYTES as u64;
+        Room { workers: plan.workers.into(), holders: code.holders() as u64, state }.check()?;
         let holders = (0..code.holders() as u8).map(|holder| Member::Holder(Holder(holder)));
         let workers = (0..plan.workers).map(|worker| Member::Worker(Worker(worker)));
         let mut listeners = BTreeMap::new();
@@ -163,18 +232,20 @@ impl Supervisor<'_> {
         let addresses: io::Result<BTreeMap<_, _>> = listeners.iter().map(address).collect();
         let orders = Orders {
             me: Member::Holder(Holder(0)),
+            life: 0,
             run: u64::from(std::process::id()),
             addresses: addresses
                 .map_err(|e| Error::System("a port for a member", e))?
                 .into_iter()
                 .collect(),
-            kind: plan.kind,
+            kind: plan.kind.clone(),
             mode: plan.mode,
             workers: plan.workers,
             failures: plan.failures,
             interval: plan.interval,
             buffer_pages: plan.buffer_pages,
             mechanism: plan.mechanism.name().into(),
+            silence: plan.silence,
         };
         let (hears, heard) = channel();
         let report = Report { said: BTreeMap::new(), happened: Vec::new(), elapsed: Duration::ZERO };
@@ -191,6 +262,7 @@ impl Supervisor<'_> {
             heard,
             hears,
             over: None,
+            period: Instant::now(),
         })
     }
 
@@ -206,7 +278,10 @@ impl Supervisor<'_> {
         tell: &mut impl FnMut(Duration, &Happened),
     ) -> Result<(), Error> {
         let Some(listener) = self.listeners.get(&member) else { return Ok(()) };
-        let orders = Orders { me: member, ..self.orders.clone() };
+        let life = self.lives.entry(member).or_default();
+        *life += 1;
+        let life = *life;
+        let orders = Orders { me: member, life: u64::from(life), ..self.orders.clone() };
         let orders = serde_json::to_string(&orders).map_err(|e| Error::Plan(e.to_string()))?;
         let socket = listener.try_clone().map_err(|e| Error::System("a member's socket", e))?;
         let (program, arguments) = &self.plan.program;
@@ -218,11 +293,8 @@ impl Supervisor<'_> {
             .stderr(Stdio::inherit())
             .spawn();
         let mut child = spawned.map_err(|e| Error::System("a member's process", e))?;
-        let life = self.lives.entry(member).or_default();
-        *life += 1;
-        let life = *life;
         let output = child.stdout.take();
-        self.processes.insert(member, Process { child, life });
+        self.processes.insert(member, Process { child, life, quiet: 0, hangs: false });
         let hears = self.hears.clone();
         let reader = Builder::new().name("parity-said".into()).spawn(move || {
             let lines = output.into_iter().flat_map(|output| BufReader::new(output).lines());
@@ -240,13 +312,14 @@ impl Supervisor<'_> {
     }
 
     fn supervise(&mut self, tell: &mut impl FnMut(Duration, &Happened)) -> Result<(), Error> {
+        let period = ping_period(self.plan.silence);
         while !self.processes.is_empty() {
-            let heard = match self.over {
-                None => self.heard.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            let left = match self.over {
+                None => period.saturating_sub(self.period.elapsed()),
                 // Who lives on has been told too, or was started again for nothing.
-                Some(at) => self.heard.recv_timeout(PARTING_LIMIT.saturating_sub(at.elapsed())),
+                Some(at) => PARTING_LIMIT.saturating_sub(at.elapsed()),
             };
-            match heard {
+            match self.heard.recv_timeout(left) {
                 Ok(Heard::Said(member, life, said)) if self.lives.get(&member) == Some(&life) => {
                     self.hear(member, said, tell)?;
                 }
@@ -255,10 +328,26 @@ impl Supervisor<'_> {
                     self.bury(member, tell)?;
                 }
                 Ok(Heard::Ended(..)) => {}
-                Err(_) => return Ok(()),
+                Err(_) if self.over.is_some() => return Ok(()),
+                Err(_) => self.watch(period),
             }
         }
         Ok(())
+    }
+
+    /// Kills who has said nothing for too long. Periods are counted, and not time: when this process was itself
+    /// stopped, nobody else was quiet.
+    fn watch(&mut self, period: Duration) {
+        self.period = Instant::now();
+        let most = self.plan.silence.div_duration_f64(period).ceil() as u32;
+        for process in self.processes.values_mut() {
+            process.quiet += 1;
+            if process.quiet > most && !process.hangs {
+                process.hangs = true;
+                // Its end is heard of as any other's.
+                let _ = process.child.kill();
+            }
+        }
     }
 
     fn hear(
@@ -267,7 +356,11 @@ impl Supervisor<'_> {
         said: Said,
         tell: &mut impl FnMut(Duration, &Happened),
     ) -> Result<(), Error> {
+        if let Some(process) = self.processes.get_mut(&member) {
+            process.quiet = 0;
+        }
         match (&said, member) {
+            (Said::Alive, _) => return Ok(()),
             (Said::Event(Event::Outside { sequence, bytes }), Member::Worker(worker)) => {
                 let known = self.report.said.entry(worker).or_default();
                 // After a failure it may be said again.
@@ -301,7 +394,11 @@ impl Supervisor<'_> {
             self.over.get_or_insert_with(Instant::now);
             return Ok(());
         }
-        let how = status.to_string();
+        let how = if process.hangs {
+            format!("it said nothing for {:?}, and was killed", self.plan.silence)
+        } else {
+            status.to_string()
+        };
         self.note(Happened::Died(member, how.clone()), tell);
         if self.over.is_some() {
             return Ok(());

@@ -9,9 +9,29 @@ mod matmul;
 mod mergesort;
 
 use crate::id::Worker;
+use crate::limits::{MAX_RECORDS, MAX_SIDE};
 use crate::proto::work::Task;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+
+/// Something that can be run by [`run::run`](crate::run::run): one of the three here, or one's own. It travels to the
+/// members as JSON.
+pub trait Application: Clone + Serialize + DeserializeOwned {
+    /// Can so many workers do it?
+    ///
+    /// # Errors
+    /// No, and how many can.
+    fn check(&self, _workers: u16) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// What each worker needs, where there are so many.
+    fn needs(&self, workers: u16) -> Needs;
+
+    /// It, to be run by a worker.
+    fn task(&self) -> Box<dyn Task>;
+}
 
 /// Which application, and how large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,13 +66,9 @@ pub struct Needs {
     pub log_bytes: usize,
 }
 
-impl Kind {
-    /// Can so many workers do it?
-    ///
-    /// # Errors
-    /// No, and how many can.
-    pub fn check(&self, workers: u16) -> Result<(), String> {
-        match self {
+impl Application for Kind {
+    fn check(&self, workers: u16) -> Result<(), String> {
+        match *self {
             Kind::MergeSort { .. } if workers < 2 => {
                 Err("mergesort needs 2 workers or more: one that merges, and others that sort".into())
             }
@@ -63,12 +79,17 @@ impl Kind {
             | Kind::MatMul { size: 0 }
             | Kind::Apsp { vertices: 0 } => Err("there is nothing to do: the size is 0".into()),
             Kind::MergeSort { chunk: 0, .. } => Err("there is nothing in a chunk".into()),
+            Kind::MergeSort { records, .. } if records > MAX_RECORDS => {
+                Err(format!("{MAX_RECORDS} numbers can be sorted at most, not {records}"))
+            }
+            Kind::MatMul { size: side } | Kind::Apsp { vertices: side } if side > MAX_SIDE => {
+                Err(format!("a matrix has {MAX_SIDE} rows at most, not {side}"))
+            }
             _ => Ok(()),
         }
     }
 
-    /// What each worker needs, where there are so many.
-    pub fn needs(&self, workers: u16) -> Needs {
+    fn needs(&self, workers: u16) -> Needs {
         match *self {
             Kind::MergeSort { records, chunk } => mergesort::needs(records, chunk),
             Kind::MatMul { size } => matmul::needs(size, workers),
@@ -76,15 +97,16 @@ impl Kind {
         }
     }
 
-    /// It, to be run.
-    pub fn task(&self) -> Box<dyn Task> {
+    fn task(&self) -> Box<dyn Task> {
         match *self {
             Kind::MergeSort { records, chunk } => Box::new(mergesort::MergeSort { records, chunk }),
             Kind::MatMul { size } => Box::new(matmul::MatMul { size }),
             Kind::Apsp { vertices } => Box::new(apsp::Apsp { vertices }),
         }
     }
+}
 
+impl Kind {
     /// What each worker says at its end, by a plain run of one process.
     pub fn alone(&self, workers: u16) -> Vec<String> {
         (0..workers)

@@ -25,6 +25,8 @@ pub struct Hello {
     pub member: Member,
     /// The last epoch in which it went on.
     pub went: Epoch,
+    /// Which of this member's lives: who has lived since is refused.
+    pub life: u64,
 }
 
 /// What is sent over a link after that.
@@ -55,6 +57,12 @@ pub enum Error {
     /// It was changed on its way.
     #[error("it sends a frame whose bytes are not what its checksum says")]
     Checksum,
+    /// It was made without the key, or with another.
+    #[error("what it sends is not sealed with our key: give all members a copy of the same key file")]
+    Key,
+    /// There is no room for what it sends.
+    #[error("no memory for a frame of {0} bytes: allow the process more (ulimit -v, cgroup)")]
+    Memory(usize),
     /// It is of another protocol.
     #[error("it sends a frame that is none: {0}")]
     Meaning(#[from] postcard::Error),
@@ -104,7 +112,9 @@ pub fn read<T: DeserializeOwned>(
     buffer.clear();
     while buffer.len() < length {
         let at = buffer.len();
-        buffer.resize(length.min(at + READ_BYTES), 0);
+        let more = READ_BYTES.min(length - at);
+        buffer.try_reserve(more).map_err(|_| Error::Memory(length))?;
+        buffer.resize(at + more, 0);
         source.read_exact(&mut buffer[at..])?;
     }
     if crc32c::crc32c(buffer) != checksum {
@@ -163,7 +173,7 @@ mod tests {
     #[test]
     fn every_bit_matters() {
         let member = Member::Worker(Worker(1));
-        let hello = Hello { magic: MAGIC, run: 1, shape: "a b".into(), member, went: Epoch(0) };
+        let hello = Hello { magic: MAGIC, run: 1, shape: "a b".into(), member, went: Epoch(0), life: 1 };
         let bytes = encode(&hello, Vec::new()).unwrap();
         for bit in 0..8 * bytes.len() {
             let mut flipped = bytes.clone();

@@ -61,6 +61,9 @@ pub struct Run {
     /// Kill a member once the run is so far: `worker:2@50%` or `holder:0@25%`; may be repeated.
     #[arg(long, value_name = "MEMBER@PERCENT", value_parser = kill)]
     kill: Vec<Kill>,
+    /// A member that says nothing for so long is taken for dead, and killed.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    silence: Duration,
     /// Do not run it again in one process, to compare.
     #[arg(long)]
     no_check: bool,
@@ -176,6 +179,7 @@ fn plan(arguments: &Run) -> anyhow::Result<Plan> {
         interval: arguments.interval,
         buffer_pages: u32::try_from(arguments.buffer / PAGE_BYTES as u64).unwrap_or(u32::MAX).max(1),
         mechanism: arguments.dirty.unwrap_or_else(Mechanism::best),
+        silence: arguments.silence,
         kills: arguments.kill.clone(),
     })
 }

@@ -1,16 +1,20 @@
 //! A link: who is at the other end, what it says, and what it is sent.
 
+use super::channel::{Channel, Incoming};
 use crate::id::{Epoch, Member};
-use crate::limits::{HELLO_LIMIT, PAGES_PER_FRAME, PING_PERIOD, SILENCE_LIMIT};
+use crate::limits::{HELLO_LIMIT, PAGES_PER_FRAME, PING_PERIOD};
 use crate::proto::Bulk;
 use crate::proto::frame::Frame;
 use crate::wire::{self, Hello, MAGIC, Packet};
-use std::io::{self, Write};
+use offload::config::Key;
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel as queue};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 /// What links have to say to the member.
 #[derive(Debug)]
@@ -21,7 +25,7 @@ pub enum Heard {
         member: Member,
         went: Epoch,
         outbox: Sender<ToSend>,
-        stream: TcpStream,
+        channel: Arc<Channel>,
         writer: JoinHandle<()>,
     },
     /// Something was said.
@@ -42,6 +46,12 @@ pub enum ToSend {
 /// What all links of a member have in common.
 pub struct Common<H> {
     pub hello: Hello,
+    /// With which links are sealed.
+    pub key: Option<Key>,
+    /// A link that has said nothing for so long is lost.
+    pub silence: Duration,
+    /// The last life of each member that has said who it is.
+    pub lives: Mutex<BTreeMap<Member, u64>>,
     /// As of now.
     pub went: AtomicU64,
     pub next_link: AtomicU64,
@@ -68,8 +78,8 @@ pub fn converse<H: From<Heard> + Send + 'static>(
         (Ok(address), None) => address.to_string(),
         (Err(_), None) => "an unknown address".into(),
     };
-    let theirs = match greet(common, &stream, expected) {
-        Ok(Some(theirs)) => theirs,
+    let (theirs, channel, incoming) = match greet(common, stream, expected) {
+        Ok(Some(greeted)) => greeted,
         // It has died meanwhile; it is dialled, or dials, again.
         Ok(None) => return,
         Err(why) => {
@@ -77,38 +87,46 @@ pub fn converse<H: From<Heard> + Send + 'static>(
             return;
         }
     };
-    let (outbox, queue) = channel();
-    let (Ok(output), Ok(handle)) = (stream.try_clone(), stream.try_clone()) else { return };
-    let writer = Builder::new().name("parity-writer".into()).spawn(move || write(&output, &queue));
+    let (outbox, queue) = queue();
+    let (output, ping) = (channel.clone(), ping_period(common.silence));
+    let writer = Builder::new().name("parity-writer".into()).spawn(move || write(&output, &queue, ping));
     let Ok(writer) = writer else { return };
     let link = common.next_link.fetch_add(1, Ordering::Relaxed);
     let (member, went) = (theirs.member, theirs.went);
-    if !common.tell(Heard::Opened { link, member, went, outbox, stream: handle, writer }) {
+    if !common.tell(Heard::Opened { link, member, went, outbox, channel: channel.clone(), writer }) {
         return;
     }
-    let why = listen(common, link, &stream);
-    let _ = stream.shutdown(Shutdown::Both);
+    let why = listen(common, link, incoming);
+    channel.close();
     common.tell(Heard::Closed { link, why });
+}
+
+/// How often one that has nothing to say says so.
+pub fn ping_period(silence: Duration) -> Duration {
+    PING_PERIOD.min(silence / 4)
 }
 
 /// Both say who they are; `None` where the link is lost before that.
 fn greet<H>(
     common: &Common<H>,
-    stream: &TcpStream,
+    stream: TcpStream,
     expected: Option<Member>,
-) -> Result<Option<Hello>, String> {
+) -> Result<Option<(Hello, Arc<Channel>, Incoming)>, String> {
     let ours = Hello { went: Epoch(common.went.load(Ordering::Relaxed)), ..common.hello.clone() };
-    let exchange = || -> Result<Option<Hello>, wire::Error> {
+    let exchange = || -> Result<_, wire::Error> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(HELLO_LIMIT))?;
-        stream.set_write_timeout(Some(SILENCE_LIMIT))?;
-        (&*stream).write_all(&wire::encode(&ours, Vec::new())?)?;
-        let theirs = wire::read(&mut &*stream, &mut Vec::new())?;
-        stream.set_read_timeout(Some(SILENCE_LIMIT))?;
-        Ok(theirs)
+        stream.set_write_timeout(Some(common.silence))?;
+        let channel = Arc::new(Channel::new(stream, common.key.as_ref(), expected.is_some())?);
+        channel.send(&wire::encode(&ours, Vec::new())?, &mut Vec::new())?;
+        let mut incoming = channel.incoming();
+        let theirs: Option<Hello> = wire::read(&mut incoming, &mut Vec::new())?;
+        channel.stream().set_read_timeout(Some(common.silence))?;
+        Ok(theirs.map(|theirs| (theirs, channel, incoming)))
     };
-    let theirs = match exchange() {
-        Ok(Some(theirs)) => theirs,
+    let (theirs, channel, incoming) = match exchange() {
+        Ok(Some(greeted)) => greeted,
+        Err(wire::Error::Io(e)) if e.kind() == ErrorKind::InvalidData => return Err(e.to_string()),
         Ok(None) | Err(wire::Error::Io(_)) => return Ok(None),
         Err(e) => return Err(e.to_string()),
     };
@@ -124,11 +142,17 @@ fn greet<H>(
     if expected.is_some_and(|expected| expected != theirs.member) || theirs.member == ours.member {
         return Err(format!("it says that it is {}", theirs.member));
     }
-    Ok(Some(theirs))
+    let mut lives = common.lives.lock().unwrap_or_else(PoisonError::into_inner);
+    let life = lives.entry(theirs.member).or_default();
+    if theirs.life < *life {
+        return Err(format!("it is a {} that was taken for dead and has a successor", theirs.member));
+    }
+    *life = theirs.life;
+    Ok(Some((theirs, channel, incoming)))
 }
 
-fn listen<H: From<Heard>>(common: &Common<H>, link: u64, stream: &TcpStream) -> String {
-    let (mut source, mut buffer) = (stream, Vec::new());
+fn listen<H: From<Heard>>(common: &Common<H>, link: u64, mut source: Incoming) -> String {
+    let mut buffer = Vec::new();
     loop {
         match wire::read(&mut source, &mut buffer) {
             Ok(Some(Packet::Alive)) => {}
@@ -138,49 +162,56 @@ fn listen<H: From<Heard>>(common: &Common<H>, link: u64, stream: &TcpStream) -> 
                 }
             }
             Ok(None) => return "it has closed the connection".into(),
-            Err(wire::Error::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {
-                return format!("it has said nothing for {} s", SILENCE_LIMIT.as_secs());
+            Err(wire::Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => {
+                return format!("it has said nothing for {:?}", common.silence);
             }
             Err(e) => return e.to_string(),
         }
     }
 }
 
+/// Bytes that are sent, before they are sealed and after.
+#[derive(Default)]
+struct Buffers {
+    plain: Vec<u8>,
+    sealed: Vec<u8>,
+}
+
 /// Sends what it is given until nobody gives any more.
-fn write(stream: &TcpStream, queue: &Receiver<ToSend>) {
-    let mut bytes = Vec::new();
+fn write(channel: &Channel, queue: &Receiver<ToSend>, ping: Duration) {
+    let mut buffers = Buffers::default();
     loop {
-        let sent = match queue.recv_timeout(PING_PERIOD) {
-            Ok(ToSend::Frame(frame)) => send(stream, &Packet::Frame(frame), &mut bytes),
-            Ok(ToSend::Bulk(epoch, bulk)) => send_bulk(stream, epoch, &bulk, &mut bytes),
-            Err(RecvTimeoutError::Timeout) => send(stream, &Packet::Alive, &mut bytes),
+        let sent = match queue.recv_timeout(ping) {
+            Ok(ToSend::Frame(frame)) => send(channel, &Packet::Frame(frame), &mut buffers),
+            Ok(ToSend::Bulk(epoch, bulk)) => send_bulk(channel, epoch, &bulk, &mut buffers),
+            Err(RecvTimeoutError::Timeout) => send(channel, &Packet::Alive, &mut buffers),
             Err(RecvTimeoutError::Disconnected) => {
-                let _ = stream.shutdown(Shutdown::Write);
+                let _ = channel.stream().shutdown(Shutdown::Write);
                 return;
             }
         };
         if sent.is_err() {
             // The reader sees it, and tells.
-            let _ = stream.shutdown(Shutdown::Both);
+            channel.close();
             return;
         }
     }
 }
 
-fn send(mut stream: &TcpStream, packet: &Packet, buffer: &mut Vec<u8>) -> Result<(), wire::Error> {
-    buffer.clear();
-    *buffer = wire::encode(packet, std::mem::take(buffer))?;
-    Ok(stream.write_all(buffer)?)
+fn send(channel: &Channel, packet: &Packet, buffers: &mut Buffers) -> Result<(), wire::Error> {
+    buffers.plain.clear();
+    buffers.plain = wire::encode(packet, std::mem::take(&mut buffers.plain))?;
+    Ok(channel.send(&buffers.plain, &mut buffers.sealed)?)
 }
 
 fn send_bulk(
-    stream: &TcpStream,
+    channel: &Channel,
     epoch: Epoch,
     bulk: &Bulk,
-    buffer: &mut Vec<u8>,
+    buffers: &mut Buffers,
 ) -> Result<(), wire::Error> {
     for part in bulk.parts(PAGES_PER_FRAME) {
-        send(stream, &Packet::Frame(Frame { epoch, body: bulk.body(part) }), buffer)?;
+        send(channel, &Packet::Frame(Frame { epoch, body: bulk.body(part) }), buffers)?;
     }
     Ok(())
 }

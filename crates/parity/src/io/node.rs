@@ -1,22 +1,25 @@
 //! A member's own thread: what has come goes into the machine, and what that wants done is done.
 
+use super::channel::Channel;
 use super::link::{Common, Heard, ToSend, converse, dial};
 use crate::arena::{self, Live, Shadow};
 use crate::id::{Epoch, Member};
-use crate::limits::{DIAL_PAUSE, MAX_DIAL_PAUSE, MAX_STRANGERS, QUEUE_FRAMES};
+use crate::limits::{DIAL_PAUSE, MAX_DIAL_PAUSE, MAX_STRANGERS, QUEUE_FRAMES, SILENCE_LIMIT};
 use crate::proto::work::{Memory, Stepped, Task, Work};
 use crate::proto::{Encode, Encoded, Event, Input, Output, holder, worker};
 use crate::wire::{Hello, MAGIC};
+use offload::config::{Key, recipe};
 use offload::time::Time;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Who takes part in a run, and where.
 #[derive(Clone, Debug)]
@@ -29,6 +32,33 @@ pub struct Settings {
     pub shape: String,
     /// Where each member listens.
     pub addresses: BTreeMap<Member, SocketAddr>,
+    /// The secret that all members share, with which links are sealed; mandatory off loopback.
+    pub key: Option<Key>,
+    /// A member that says nothing for so long is taken for dead.
+    pub silence: Duration,
+    /// Greater than that of any process that was this member before, which is refused from then on.
+    pub life: u64,
+}
+
+impl Settings {
+    /// A member on loopback, in its first life.
+    pub fn new(
+        me: Member,
+        run: u64,
+        shape: String,
+        addresses: BTreeMap<Member, SocketAddr>,
+    ) -> Settings {
+        Settings { me, run, shape, addresses, key: None, silence: SILENCE_LIMIT, life: 1 }
+    }
+
+    /// Nobody listens or dials off loopback without a key.
+    fn check(&self, listens: SocketAddr) -> Result<(), Error> {
+        let all = self.addresses.values().copied().chain([listens]);
+        match all.into_iter().find(|address| self.key.is_none() && !address.ip().is_loopback()) {
+            Some(address) => Err(Error::Exposed { address }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Why a member ends before the run is over.
@@ -40,6 +70,16 @@ pub enum Error {
     /// The system gives no thread or no socket.
     #[error("{0}: {1}")]
     System(&'static str, io::Error),
+    /// An address off loopback, and no key.
+    #[error(
+        "{address} is not on loopback and there is no key, so anyone who reaches it could read and forge the state of all; \
+         this member does not start. Make a key with: {}; give every host a copy, and every member the key",
+        recipe(Path::new("offload.key"))
+    )]
+    Exposed {
+        /// Which.
+        address: SocketAddr,
+    },
     /// The run has failed for all.
     #[error("{0}")]
     Run(String),
@@ -162,7 +202,7 @@ impl<M> From<Heard> for Come<M> {
 struct Link {
     number: u64,
     outbox: Sender<ToSend>,
-    stream: TcpStream,
+    channel: Arc<Channel>,
     writer: JoinHandle<()>,
 }
 
@@ -191,11 +231,19 @@ impl<N: Machine> Node<N> {
         task: Option<Box<dyn Task>>,
     ) -> Result<Node<N>, Error> {
         let address = listener.local_addr().map_err(|e| Error::System("the listening socket", e))?;
-        let Settings { me, run, shape, addresses } = settings;
+        settings.check(address)?;
+        let Settings { me, run, shape, addresses, key, silence, life } = settings;
         let (heard, come) = sync_channel(QUEUE_FRAMES);
-        let hello = Hello { magic: MAGIC, run, shape, member: me, went: Epoch::default() };
-        let (went, next_link) = (AtomicU64::new(0), AtomicU64::new(0));
-        let common = Arc::new(Common { hello, went, next_link, heard: Mutex::new(heard.clone()) });
+        let hello = Hello { magic: MAGIC, run, shape, member: me, went: Epoch::default(), life };
+        let common = Arc::new(Common {
+            hello,
+            key,
+            silence,
+            lives: Mutex::default(),
+            went: AtomicU64::new(0),
+            next_link: AtomicU64::new(0),
+            heard: Mutex::new(heard.clone()),
+        });
         let (steps, work) = channel::<Box<Work<N::Memory>>>();
         let (encodes, diffs) = channel::<Box<Encode>>();
         let ending = Arc::new(AtomicBool::new(false));
@@ -276,13 +324,13 @@ impl<N: Machine> Node<N> {
     fn hear(&mut self, heard: Heard, sink: Sink<'_>) {
         let now = self.now();
         match heard {
-            Heard::Opened { link, member, went, outbox, stream, writer } => {
+            Heard::Opened { link, member, went, outbox, channel, writer } => {
                 if let Some(old) = self.links.remove(&member) {
-                    let _ = old.stream.shutdown(Shutdown::Both);
+                    old.channel.close();
                     self.machine.handle_input(now, Input::Closed { member });
                     self.drain(sink);
                 }
-                self.links.insert(member, Link { number: link, outbox, stream, writer });
+                self.links.insert(member, Link { number: link, outbox, channel, writer });
                 self.machine.handle_input(now, Input::Opened { member, went });
             }
             Heard::Frame { link, frame } => {
@@ -315,7 +363,7 @@ impl<N: Machine> Node<N> {
                 Output::Encode(encode) => drop(self.encodes.send(encode)),
                 Output::Close { member, why } => {
                     if let Some(link) = self.links.remove(&member) {
-                        let _ = link.stream.shutdown(Shutdown::Both);
+                        link.channel.close();
                     }
                     sink(self.now(), Told::Lost(member, why));
                 }
@@ -344,7 +392,7 @@ impl<N: Machine> Node<N> {
         for link in links.into_values() {
             drop(link.outbox);
             let _ = link.writer.join();
-            let _ = link.stream.shutdown(Shutdown::Both);
+            link.channel.close();
         }
         // Nobody waits for room in a queue that nobody empties.
         drop((dialling, steps, encodes, come));

@@ -20,9 +20,6 @@ use std::time::Duration;
 
 /// How often the written pages are counted.
 const LOOK: Duration = Duration::from_millis(10);
-/// Checkpoints that may pass while the log has no room for a step.
-const PATIENCE: u32 = 3;
-
 /// Thousandths of progress that are worth a word.
 const PROGRESS_STEP: u16 = 10;
 
@@ -78,7 +75,8 @@ pub struct Worker<M> {
     look: Time,
     /// The buffer is full, or something else needs a checkpoint soon.
     hurry: bool,
-    cramped: u32,
+    /// Since when the log has no room for a step.
+    cramped: Option<Time>,
     /// The task is done; it was when the last checkpoint was taken; the checkpoint that says so counts.
     done: bool,
     done_then: bool,
@@ -150,7 +148,7 @@ impl<M: Memory> Worker<M> {
             due: Time::ZERO,
             look: Time::ZERO,
             hurry: false,
-            cramped: 0,
+            cramped: None,
             done: false,
             done_then: false,
             counted: false,

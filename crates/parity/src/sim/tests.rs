@@ -1,5 +1,6 @@
 use super::tasks::Talk;
 use super::*;
+use crate::ledger::ENTRY_BYTES;
 use offload::rng::Rng;
 
 const TALK: Talk = Talk { messages: 6 };
@@ -97,6 +98,23 @@ fn two_holders_of_different_parity_survive_any_two() {
         let seen = survey(&settings(mode, 4, 2), plan, 500);
         assert_eq!((seen.wrong.first(), seen.lost), (None, 0), "{mode}");
         assert!(seen.rebuilt_workers > 100 && seen.rebuilt_holders > 50, "{mode}: {seen:?}");
+    }
+}
+
+/// A worker may be much slower than another that fills its log meanwhile, checkpoint after checkpoint.
+#[test]
+fn a_full_log_waits_for_those_who_empty_it() {
+    let plan = Plan { kills: 2, apart: true, actions: 60_000 };
+    for mode in [Mode::Offload, Mode::Plank] {
+        let mut settings = settings(mode, 3, 1);
+        let step = 2 * (64 + 2 * (ENTRY_BYTES + 8));
+        // And two messages for each of two others, which must be there for any to take a step.
+        settings.log_bytes = step + 4 * (ENTRY_BYTES + 8);
+        let seen = survey(&settings, plan, 100);
+        assert_eq!((seen.wrong.first(), seen.lost), (None, 0), "{mode}");
+        settings.log_bytes = step - 8;
+        let seen = survey(&settings, plan, 1);
+        assert!(seen.wrong[0].1.contains("give the task a larger log"), "{mode}: {seen:?}");
     }
 }
 

@@ -14,7 +14,7 @@ impl<M: Memory> Worker<M> {
         self.resumes.clear();
         self.wanted.clear();
         self.commits.clear();
-        (self.asked, self.granted, self.hurry, self.cramped) = (None, None, false, 0);
+        (self.asked, self.granted, self.hurry, self.cramped) = (None, None, false, None);
         self.flushed.clear();
     }
 

@@ -1,6 +1,7 @@
 //! Going on: steps, messages, checkpoints.
 
 use super::*;
+use crate::limits::FULL_LOG_LIMIT;
 
 impl<M: Memory> Worker<M> {
     /// Does what can be done now.
@@ -25,7 +26,7 @@ impl<M: Memory> Worker<M> {
                 self.checkpoint(now);
             }
             self.look_at_buffer(now);
-            if self.is_running() && self.may_step() {
+            if self.is_running() && self.may_step(now) {
                 self.step();
             }
         }
@@ -73,16 +74,6 @@ impl<M: Memory> Worker<M> {
                 self.undo.take().and_then(Arc::into_inner).map(Diff::into_spare).unwrap_or_default();
             self.outputs.push_back(Output::Event(Event::Committed(self.committed)));
             self.counted = self.done_then;
-            if self.hurry && self.lacks_room() {
-                self.cramped += 1;
-                if self.cramped > PATIENCE {
-                    return self.fail(format!(
-                        "{}: its messages of {} bytes a step do not fit into a log of {} that others do not empty: \
-                         give the task a larger log",
-                        self.settings.me, self.settings.step.0, self.settings.layout.log_bytes
-                    ));
-                }
-            }
         }
         self.commits.push_back(commit);
     }
@@ -184,21 +175,36 @@ impl<M: Memory> Worker<M> {
         }
     }
 
-    fn lacks_room(&mut self) -> bool {
-        let (layout, (bytes, messages)) = (self.settings.layout, self.settings.step);
-        let needed = 2 * (bytes + messages * (ENTRY_BYTES + 8));
-        self.live.as_mut().is_some_and(|live| Self::ledger(layout, live).free_bytes() < needed)
+    /// Bytes of the log that a step may take.
+    fn step_bytes(&self) -> usize {
+        let (bytes, messages) = self.settings.step;
+        2 * (bytes + messages * (ENTRY_BYTES + 8))
     }
 
-    fn may_step(&mut self) -> bool {
-        let frozen = self.settings.layout.mode == Mode::Plank
-            && (self.granted.is_some() || self.taken > self.committed);
+    fn may_step(&mut self, now: Time) -> bool {
+        let layout = self.settings.layout;
+        let frozen =
+            layout.mode == Mode::Plank && (self.granted.is_some() || self.taken > self.committed);
         if self.done || self.waiting || frozen {
             return false;
         }
-        let cramped = self.lacks_room();
-        self.hurry |= cramped;
-        !cramped
+        let needed = self.step_bytes();
+        let Some(live) = &mut self.live else { return false };
+        if Self::ledger(layout, live).free_bytes() >= needed {
+            self.cramped = None;
+            return true;
+        }
+        // What others have taken at a checkpoint makes room; how soon they take it is theirs to say.
+        self.hurry = true;
+        let since = *self.cramped.get_or_insert(now);
+        if needed > layout.log_bytes || now.since(since) > FULL_LOG_LIMIT {
+            self.fail(format!(
+                "{}: its messages of {} bytes a step do not fit into a log of {} that others do not empty: give the \
+                 task a larger log",
+                self.settings.me, self.settings.step.0, layout.log_bytes
+            ));
+        }
+        false
     }
 
     /// Sends the memory away for a step, with the mail that it may see.
