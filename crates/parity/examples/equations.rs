@@ -48,7 +48,11 @@ fn given(words: &[String]) -> Option<Vec<Result<Value, Error>>> {
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let rows = if words.is_empty() { printed().map(|rows| rows.into_iter().map(Ok).collect()).ok() } else { given(&words) };
+    let rows = if words.is_empty() {
+        printed().map(|rows| rows.into_iter().map(Ok).collect()).ok()
+    } else {
+        given(&words)
+    };
     let Some(rows) = rows else {
         eprintln!("usage: equations [RATE O L R]...");
         return ExitCode::from(2);

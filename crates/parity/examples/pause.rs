@@ -53,7 +53,9 @@ fn main() -> ExitCode {
         let measured = works.and_then(|()| measure(mechanism, &arguments));
         match measured {
             Ok(line) => println!("{line}"),
-            Err(why) => println!("{}", json!({ "mechanism": mechanism.name(), "failed": why.to_string() })),
+            Err(why) => {
+                println!("{}", json!({ "mechanism": mechanism.name(), "failed": why.to_string() }))
+            }
         }
     }
     ExitCode::SUCCESS

@@ -77,7 +77,8 @@ struct Arguments {
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
-    let (mut state, mut dirty, mut steps, mut workers, mut interval, mut kill) = (64, 10, 100, 2, 0.001, false);
+    let (mut state, mut dirty, mut steps, mut workers, mut interval, mut kill) =
+        (64, 10, 100, 2, 0.001, false);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--state" => state = words.next()?.parse().ok()?,
@@ -104,7 +105,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     if let Some(orders) = Orders::<Writer>::of_this_process()? {
         let me = orders.me;
         run::be(orders)?;
-        eprintln!("{}", json!({ "member": me.to_string(), "cpu_s": processor_seconds("/proc/self/stat")? }));
+        eprintln!(
+            "{}",
+            json!({ "member": me.to_string(), "cpu_s": processor_seconds("/proc/self/stat")? })
+        );
         return Ok(ExitCode::SUCCESS);
     }
     let Some(arguments) = parse(std::env::args().skip(1)) else {
@@ -119,7 +123,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let report = run::run(&plan, |_, _| ())?;
     let (bytes, seconds) = checkpoints(&report);
     let recovery = recovery(&report);
-    println!("{}", json!({ "bytes": bytes, "seconds": seconds, "recovery_s": recovery, "elapsed_s": report.elapsed.as_secs_f64() }));
+    println!(
+        "{}",
+        json!({ "bytes": bytes, "seconds": seconds, "recovery_s": recovery, "elapsed_s": report.elapsed.as_secs_f64() })
+    );
     // A sender and a receiver where it is about a recovery, which is had from one process in the end.
     let (senders, receivers) = if arguments.kill { (1, 1) } else { (usize::from(arguments.workers), 2) };
     let bytes = if arguments.kill { arguments.writer.pages * PAGE_BYTES } else { bytes as usize };
@@ -134,7 +141,9 @@ fn checkpoints(report: &Report) -> (u64, f64) {
     let (mut taken, mut begin, mut end, mut bytes) = (BTreeMap::new(), None, Duration::ZERO, 0);
     for (at, happened) in &report.happened {
         match happened {
-            Happened::Said(Member::Worker(_), Said::Event(Event::Taken { line, pages })) if line.0 > 1 => {
+            Happened::Said(Member::Worker(_), Said::Event(Event::Taken { line, pages }))
+                if line.0 > 1 =>
+            {
                 begin.get_or_insert(*at);
                 *taken.entry(*line).or_insert(0) += u64::from(*pages) * PAGE_BYTES as u64;
             }
@@ -196,6 +205,7 @@ fn processor_seconds(stat: &str) -> std::io::Result<f64> {
     let text = std::fs::read_to_string(stat)?;
     // The name, in parentheses, may have spaces in it.
     let after = text.rsplit(')').next().unwrap_or_default();
-    let ticks: f64 = after.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<f64>().ok()).sum();
+    let ticks: f64 =
+        after.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<f64>().ok()).sum();
     Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
 }

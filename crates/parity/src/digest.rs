@@ -17,8 +17,12 @@ pub struct Digest(pub u64);
 
 /// x^64 = x^4 + x^3 + x + 1, by which the powers of x run through all of the field.
 const MODULUS: u64 = 0b11011;
-/// x to the powers 1, 2, 4, ..., for any index.
-const SQUARES: [u64; 33] = squares();
+/// An index, and 1 more, has so many digits of so many bits.
+const DIGIT_BITS: u32 = 11;
+const DIGITS: usize = 3;
+/// x to the power of each digit in each place, so that hardly more than a product or two makes any power: this is
+/// needed for every page that travels.
+static POWERS: LazyLock<[Vec<u64>; DIGITS]> = LazyLock::new(powers);
 /// The CRC of a page of zeros.
 static ZEROS: LazyLock<u64> = LazyLock::new(|| crc(&[0; PAGE_BYTES]));
 
@@ -59,7 +63,7 @@ fn crc(page: &[u8; PAGE_BYTES]) -> u64 {
 }
 
 /// In GF(2^64), without a branch on either factor.
-const fn multiply(a: u64, b: u64) -> u64 {
+fn multiply(a: u64, b: u64) -> u64 {
     let (mut a, mut product, mut bit) = (a, 0, 0);
     while bit < 64 {
         product ^= a & (b >> bit & 1).wrapping_neg();
@@ -69,20 +73,22 @@ const fn multiply(a: u64, b: u64) -> u64 {
     product
 }
 
-const fn squares() -> [u64; 33] {
-    let mut squares = [2; 33];
-    let mut i = 1;
-    while i < squares.len() {
-        squares[i] = multiply(squares[i - 1], squares[i - 1]);
-        i += 1;
-    }
-    squares
+fn powers() -> [Vec<u64>; DIGITS] {
+    let mut base = 2;
+    std::array::from_fn(|_| {
+        let place: Vec<u64> = (0..1 << DIGIT_BITS)
+            .scan(1, |power, _| Some(std::mem::replace(power, multiply(*power, base))))
+            .collect();
+        base = place.last().map_or(base, |last| multiply(*last, base));
+        place
+    })
 }
 
 /// x to this power, below 2^33.
 fn power(exponent: u64) -> u64 {
-    let factors = SQUARES.iter().enumerate().filter(|(bit, _)| exponent >> bit & 1 == 1);
-    factors.map(|(_, square)| *square).reduce(multiply).unwrap_or(1)
+    let digit = |place: u32| (exponent >> (place * DIGIT_BITS)) as usize % (1 << DIGIT_BITS);
+    let factors = (0..).zip(&*POWERS).filter(|(place, _)| digit(*place) > 0);
+    factors.map(|(place, powers)| powers[digit(place)]).reduce(multiply).unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -104,7 +110,10 @@ mod tests {
             product = multiply(product, 2);
         }
         assert_eq!(power((1 << 33) - 1), multiply(power(1 << 32), power((1 << 32) - 1)));
-        assert_eq!(SQUARES.iter().collect::<std::collections::BTreeSet<_>>().len(), SQUARES.len());
+        for (exponent, place) in [(1 << 11, 1), (1 << 22, 2)] {
+            assert_eq!(power(exponent), POWERS[place][1]);
+            assert_eq!(power(exponent), multiply(power(exponent - 1), 2));
+        }
     }
 
     #[test]

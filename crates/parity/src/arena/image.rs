@@ -179,6 +179,17 @@ impl Shadow {
         self.digest = self.digest.plus(Digest::of_page(index, &change));
     }
 
+    /// Adds pages, and the checksum that they are known to have.
+    ///
+    /// # Panics
+    /// There is no such page.
+    pub fn add_known<'a>(&mut self, pages: impl Iterator<Item = (u32, &'a Page)>, digest: Digest) {
+        for (index, page) in pages {
+            add_scaled(self.page_mut(index), page, 1);
+        }
+        self.digest = self.digest.plus(digest);
+    }
+
     /// Are its bytes what its checksum says?
     pub fn is_sound(&self) -> bool {
         Digest::of_image(self.memory.bytes().as_chunks().0) == self.digest

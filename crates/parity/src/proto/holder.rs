@@ -337,10 +337,11 @@ impl Holder {
         let parity = Arc::make_mut(&mut self.parity);
         for worker in &unit.workers {
             let index = usize::from(worker.0);
-            let Set { pages, end, .. } = std::mem::take(&mut self.sets[index]);
-            let factor = self.settings.code.coefficient(self.settings.me, *worker);
-            for (place, page) in pages.iter().flat_map(Pages::iter) {
-                parity.add(place, page, factor);
+            let Set { pages, digest, end, .. } = std::mem::take(&mut self.sets[index]);
+            let pages = pages.iter().flat_map(Pages::iter);
+            match self.settings.code.coefficient(self.settings.me, *worker) {
+                1 => parity.add_known(pages, digest),
+                factor => pages.for_each(|(place, page)| parity.add(place, page, factor)),
             }
             if let Some(end) = end {
                 (self.applied[index], self.done[index]) = ((end.line, end.image), end.done);
