@@ -42,7 +42,7 @@ class Bench:
         self.args, self.rows, self.tty = args, [], sys.stdout.isatty()
         release = Path(args.target) / "release"
         self.offload, self.examples = release / "offload", release / "examples"
-        for program in (self.offload, self.examples / "pause", self.examples / "equations"):
+        for program in (self.offload, *(self.examples / name for name in ("equations", "pause", "writer"))):
             if not program.exists():
                 raise Failure(f"{program} is not built: scripts/bench-parity.sh does it")
 
@@ -168,6 +168,49 @@ class Bench:
             self.row(task, "overhead at T_opt, no failure", f"{share:.3%}", f"<= {OVERHEAD_TARGET:.0%}",
                      share <= OVERHEAD_TARGET, f"O / T_opt = {costs['O'] * 1e3:.0f} ms / {costs['T_opt']:.0f} s", share=share)
 
+    # --- moving state ---
+
+    def writer(self, *words):
+        """(what the checkpoints did, what plain TCP did) for so much state, with P_c's processor time."""
+        done = subprocess.run([self.examples / "writer", *map(str, words)], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Failure(f"writer {' '.join(map(str, words))}: {done.stderr.strip()}")
+        ours, plain = map(json.loads, done.stdout.splitlines())
+        for line in done.stderr.splitlines():
+            if '"holder 0"' in line:
+                ours["cpu_s"] = json.loads(line)["cpu_s"]
+        return ours, plain
+
+    def rate(self):
+        """How fast P_c takes diffs in, beside plain TCP with as many senders and receivers."""
+        shares = []
+        for number in range(self.args.rounds):
+            ours, plain = self.writer("--state", 64, "--dirty", 50, "--steps", 60000, "--workers", 2)
+            rates = [done["bytes"] / done["seconds"] for done in (ours, plain)]
+            shares.append((rates[0] / rates[1], *rates, ours["cpu_s"] / ours["all_bytes"], plain["cpu_s"] / plain["bytes"]))
+            self.say(f"P_c took in {rates[0] / 1e9:.2f} GB/s, plain TCP {rates[1] / 1e9:.2f} GB/s")
+        share, ours, plain, cpu, plain_cpu = (statistics.median(column) for column in zip(*shares))
+        self.row("2 workers, 64 MiB, 50 %", "parity updates at P_c / TCP", f"{share:.2f}x", f">= {RATE_TARGET}x",
+                 share >= RATE_TARGET, f"{ours / 1e9:.2f} of {plain / 1e9:.2f} GB/s; processor: P_c {1e-9 / cpu:.2f} GB a "
+                 f"second of a core, a TCP receiver {1e-9 / plain_cpu:.2f}", share=share, ours=ours, plain=plain,
+                 cpu=cpu, plain_cpu=plain_cpu)
+
+    def recovery(self):
+        """One death: until all go on, beside the time that plain TCP takes for as much as one worker's state."""
+        for workers, state in ((2, self.args.state), (4, self.args.state // 4), (4, self.args.state)):
+            shares = []
+            for number in range(self.args.rounds):
+                ours, plain = self.writer("--state", state, "--steps", 40, "--workers", workers, "--interval", 0.25, "--kill")
+                # As much as is rebuilt in all where the state is shared out, else one worker's.
+                base = plain["seconds"] * (self.args.state // state)
+                shares.append((ours["recovery_s"] / base, ours["recovery_s"], base))
+                self.say(f"{workers} workers of {state} MiB: {ours['recovery_s']:.3f} s, plain TCP {base:.3f} s")
+            share, ours, base = (statistics.median(column) for column in zip(*shares))
+            asked = state == self.args.state and workers == 2
+            self.row(f"{workers} workers of {state} MiB", f"recovery / TCP of {self.args.state} MiB", f"{share:.2f}x",
+                     f"<= {RECOVERY_TARGET:.0f}x" if asked else None, share <= RECOVERY_TARGET if asked else None,
+                     f"{ours * 1e3:.0f} ms and {base * 1e3:.0f} ms, from the discovery of the death until all go on", share=share)
+
 
 def machine():
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
@@ -182,7 +225,7 @@ def git(*args):
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-PARTS = ("equations", "pauses", "tasks")
+PARTS = ("equations", "pauses", "tasks", "rate", "recovery")
 
 
 def arguments():

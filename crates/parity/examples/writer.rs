@@ -56,7 +56,9 @@ impl Task for Writer {
         for number in 0..count {
             let page = (from + number * self.pages / count) % self.pages;
             let words = &mut words[page * PAGE_BYTES / 8..][..PAGE_BYTES / 8];
-            for word in &mut words[1..] {
+            // A word makes a page as dirty as all of them do.
+            let some = if step == 0 { 1..PAGE_BYTES / 8 } else { 1..2 };
+            for word in &mut words[some] {
                 *word = word.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(me + page as u64);
             }
         }
@@ -121,11 +123,11 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         plan.kills = vec![Kill { member: Member::Worker(Worker(0)), at: 500 }];
     }
     let report = run::run(&plan, |_, _| ())?;
-    let (bytes, seconds) = checkpoints(&report);
+    let (bytes, seconds, all) = checkpoints(&report);
     let recovery = recovery(&report);
     println!(
         "{}",
-        json!({ "bytes": bytes, "seconds": seconds, "recovery_s": recovery, "elapsed_s": report.elapsed.as_secs_f64() })
+        json!({ "bytes": bytes, "all_bytes": all, "seconds": seconds, "recovery_s": recovery, "elapsed_s": report.elapsed.as_secs_f64() })
     );
     // A sender and a receiver where it is about a recovery, which is had from one process in the end.
     let (senders, receivers) = if arguments.kill { (1, 1) } else { (usize::from(arguments.workers), 2) };
@@ -135,15 +137,18 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Bytes of the pages of all checkpoints that count, and the time from the first that was taken to the last that
-/// counts; the first one, which allocates, apart.
-fn checkpoints(report: &Report) -> (u64, f64) {
+/// Bytes of the pages of all checkpoints that count but for the first, which allocates, and the time from the second
+/// that was taken to the last that counts; and the bytes of all.
+fn checkpoints(report: &Report) -> (u64, f64, u64) {
     let (mut taken, mut begin, mut end, mut bytes) = (BTreeMap::new(), None, Duration::ZERO, 0);
+    let mut all = 0;
     for (at, happened) in &report.happened {
         match happened {
-            Happened::Said(Member::Worker(_), Said::Event(Event::Taken { line, pages }))
-                if line.0 > 1 =>
-            {
+            Happened::Said(Member::Worker(_), Said::Event(Event::Taken { line, pages })) => {
+                all += u64::from(*pages) * PAGE_BYTES as u64;
+                if line.0 == 1 {
+                    continue;
+                }
                 begin.get_or_insert(*at);
                 *taken.entry(*line).or_insert(0) += u64::from(*pages) * PAGE_BYTES as u64;
             }
@@ -154,7 +159,7 @@ fn checkpoints(report: &Report) -> (u64, f64) {
             _ => {}
         }
     }
-    (bytes, begin.map_or(0.0, |begin| end.saturating_sub(begin).as_secs_f64()))
+    (bytes, begin.map_or(0.0, |begin| end.saturating_sub(begin).as_secs_f64()), all)
 }
 
 /// From the discovery of the death until the last goes on.
