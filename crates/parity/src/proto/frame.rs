@@ -23,7 +23,7 @@ pub struct Frame {
 pub enum Body {
     /// Leader to all: stop, and say what you have. The only frame that begins an epoch.
     Prepare,
-    /// To one who would lead: I am in this epoch already, which is later.
+    /// To one who would lead: I am in this epoch already, which is later, or was led by its last life.
     Behind,
     /// All to leader.
     Report(Report),
@@ -150,6 +150,8 @@ pub enum Held {
         committed: (Line, Digest),
         /// The same, or one later.
         taken: (Line, Digest),
+        /// The epoch in which its memory last was made that of a checkpoint.
+        since: Epoch,
     },
     /// A holder, of each worker.
     Parity {
@@ -171,6 +173,8 @@ pub struct Plan {
     pub rebuilt: BTreeMap<Member, Vec<Term>>,
     /// Those who begin with zeros, as nothing was ever checkpointed.
     pub fresh: BTreeSet<Member>,
+    /// No worker was lost: they go on from where they are, which is after that checkpoint.
+    pub stays: bool,
 }
 
 impl fmt::Debug for Pages {

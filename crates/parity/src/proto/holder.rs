@@ -225,12 +225,13 @@ impl Holder {
                 self.lead = None;
                 self.prepare(frame.epoch, leader);
                 self.report();
-            } else if frame.epoch < self.epoch {
+            } else if frame.epoch < self.epoch || self.leader != Some(leader) {
+                // Its last life has led this epoch, if it is the same: it needs another.
                 self.say(from, Body::Behind);
             }
             return;
         }
-        if frame.body == Body::Behind && frame.epoch > self.epoch && self.lead.is_some() {
+        if frame.body == Body::Behind && frame.epoch >= self.epoch && self.lead.is_some() {
             self.epoch = frame.epoch;
             return self.begin_epoch();
         }

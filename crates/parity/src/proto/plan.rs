@@ -7,6 +7,9 @@
 //! two workers that are lost need two of the same. Everyone goes to that checkpoint, forward or back, and who
 //! cannot is rebuilt. In the paper's scheme each worker's last checkpoint is decided by itself.
 //!
+//! Where no worker is lost and none has taken a checkpoint that is given up, none goes back: what was in transit
+//! is in the logs, as after a checkpoint. That is ours only; the others' schemes have no such logs.
+//!
 //! One whose state is of another course of events than the others' has nothing: it slept through a recovery
 //! after which they went on.
 
@@ -40,9 +43,12 @@ pub fn decide(mode: Mode, code: &Code, reports: &BTreeMap<Member, Report>) -> Re
     let lost: Vec<Member> =
         reports.keys().copied().filter(|member| !known.reaches(*member, &lines, &digests)).collect();
     let fresh: BTreeSet<Member> = lost.iter().copied().filter(is_fresh).collect();
+    let stays = mode == Mode::Offload
+        && known.are_together(&lines)
+        && lost.iter().all(|member| matches!(member, Member::Holder(_)));
     let rebuilt =
         known.rebuild(lost.iter().copied().filter(|member| !fresh.contains(member)).collect())?;
-    Ok(Plan { lines, digests, rebuilt, fresh })
+    Ok(Plan { lines, digests, rebuilt, fresh, stays })
 }
 
 struct Known<'a> {
@@ -62,6 +68,18 @@ impl Known<'_> {
             .get(&member)
             .filter(|report| report.restored >= self.went)
             .map(|report| &report.held)
+    }
+
+    /// Since when what these workers have in memory has come of this checkpoint and what they said to each other: of
+    /// all the same, where nobody has gone back alone, in a recovery that did not come to its end.
+    fn are_together(&self, lines: &[Line]) -> bool {
+        let since = |(worker, line): (Worker, &Line)| match self.held(Member::Worker(worker)) {
+            Some(Held::Images { taken, since, .. }) if taken.0 == *line => Some(*since),
+            _ => None,
+        };
+        let mut all = self.workers().zip(lines).map(since);
+        let first = all.next().flatten();
+        first.is_some() && all.all(|since| since == first)
     }
 
     fn parities(&self) -> impl Iterator<Item = (&[(Line, Digest)], &[Option<Digest>])> {
@@ -100,7 +118,7 @@ impl Known<'_> {
             _ => None,
         });
         let own = || match self.held(Member::Worker(worker)) {
-            Some(Held::Images { committed, taken }) => {
+            Some(Held::Images { committed, taken, .. }) => {
                 [taken, committed].into_iter().find(|(at, _)| *at == line).map(|(_, digest)| *digest)
             }
             _ => None,
@@ -111,7 +129,7 @@ impl Known<'_> {
     /// Can this member go there by itself, to the right bytes?
     fn reaches(&self, member: Member, lines: &[Line], digests: &[Digest]) -> bool {
         match (member, self.held(member)) {
-            (Member::Worker(worker), Some(Held::Images { committed, taken })) => {
+            (Member::Worker(worker), Some(Held::Images { committed, taken, .. })) => {
                 let there = (lines[usize::from(worker.0)], digests[usize::from(worker.0)]);
                 [committed, taken].into_iter().any(|state| *state == there)
             }

@@ -55,6 +55,8 @@ pub struct Worker<M> {
     spare: Frozen,
     committed: Line,
     taken: Line,
+    /// The epoch in which the memory last was made that of a checkpoint.
+    since: Epoch,
     /// From the last checkpoint that counts to the one that was taken.
     undo: Option<Arc<Diff>>,
     peers: Vec<Peer>,
@@ -134,6 +136,7 @@ impl<M: Memory> Worker<M> {
             spare: Frozen::default(),
             committed: Line::default(),
             taken: Line::default(),
+            since: Epoch::default(),
             undo: None,
             peers,
             acknowledged: Vec::new(),
@@ -197,6 +200,12 @@ impl<M: Memory> Worker<M> {
         self.outputs.pop_front().unwrap_or(Output::Wake(wake))
     }
 
+    /// The memory, where it is not away for a step.
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> Option<&M> {
+        self.live.as_ref()
+    }
+
     fn me(&self) -> Member {
         Member::Worker(self.settings.me)
     }
@@ -242,7 +251,8 @@ impl<M: Memory> Worker<M> {
             }
             if frame.epoch > self.epoch {
                 self.prepare(frame.epoch, leader);
-            } else if frame.epoch < self.epoch {
+            } else if frame.epoch < self.epoch || self.leader != Some(leader) {
+                // Its last life has led this epoch, if it is the same: it needs another.
                 self.say(from, Body::Behind);
             }
             return;

@@ -1,6 +1,7 @@
 use super::tasks::Talk;
 use super::*;
 use crate::ledger::ENTRY_BYTES;
+use crate::proto::work::Memory;
 use offload::rng::Rng;
 
 const TALK: Talk = Talk { messages: 6 };
@@ -115,6 +116,88 @@ fn a_full_log_waits_for_those_who_empty_it() {
         settings.log_bytes = step - 8;
         let seen = survey(&settings, plan, 1);
         assert!(seen.wrong[0].1.contains("give the task a larger log"), "{mode}: {seen:?}");
+    }
+}
+
+/// What each worker has sent to and heard from each other, where its memory is not away.
+fn come_to(world: &World) -> Vec<Option<Vec<u64>>> {
+    let machines = world.nodes.values().filter_map(|node| match &node.machine {
+        Machine::Worker(worker) => Some(worker.memory()),
+        Machine::Holder(_) => None,
+    });
+    let words = |memory: &Plain| {
+        let bytes = memory.bytes();
+        let state = &bytes[bytes.len() - PAGE_BYTES..][..Talk::state_bytes(3)];
+        let words: Vec<u64> = bytemuck::pod_collect_to_vec(&state[8..]);
+        words.chunks(3).flat_map(|of| [of[0], of[1]]).collect()
+    };
+    machines.map(|memory| memory.map(words)).collect()
+}
+
+#[test]
+fn the_death_of_a_holder_takes_no_worker_back() {
+    let mut settings = settings(Mode::Offload, 3, 1);
+    // There is no checkpoint but the first.
+    settings.interval = Duration::from_secs(3600);
+    let mut further = 0;
+    for seed in 0..200 {
+        let (mut world, mut rng) = (World::new(settings.clone()).unwrap(), Rng::from_seed(seed));
+        let mut act = |world: &mut World| {
+            let mut actions = world.actions();
+            actions.retain(|action| !matches!(action, Action::Timeout(_)));
+            let action = actions[rng.below(actions.len() as u64) as usize];
+            world.apply(action).unwrap();
+        };
+        while !world.all_go_on() {
+            act(&mut world);
+        }
+        (0..2 * (seed % 60)).for_each(|_| act(&mut world));
+        let before = come_to(&world);
+        let holder = Member::Holder(id::Holder((seed % 2) as u8));
+        world.apply(Action::Kill(holder, Kept::None)).unwrap();
+        world.apply(Action::Start(holder)).unwrap();
+        while !world.all_go_on() {
+            act(&mut world);
+        }
+        // One that is done has asked for a checkpoint, which may be given up.
+        if world.events().iter().any(|(_, _, event)| matches!(event, Event::Taken { .. })) {
+            continue;
+        }
+        for (before, after) in before.iter().zip(come_to(&world)) {
+            let (Some(before), Some(after)) = (before, after) else { continue };
+            assert!(before.iter().zip(&after).all(|(before, after)| before <= after), "seed {seed}");
+            further += usize::from(before.iter().any(|count| *count > 0));
+        }
+    }
+    assert!(further > 20, "{further}");
+}
+
+/// A leader dies before all have heard of its epoch, and leads again in its next life, in which it does not know of it.
+#[test]
+fn no_epoch_is_led_twice() {
+    let hears = Member::Worker(id::Worker(1));
+    for mode in [Mode::Plank, Mode::Offload] {
+        for seed in 0..50 {
+            let mut world = pair(mode);
+            // A later epoch than a leader begins with.
+            world.apply(Action::Kill(hears, Kept::None)).unwrap();
+            world.apply(Action::Start(hears)).unwrap();
+            while !world.all_go_on() {
+                world.apply(world.actions()[0]).unwrap();
+            }
+            let epoch = world.nodes.values().map(|node| node.machine.went()).max().unwrap().0;
+            let (leader, other) = if epoch % 2 == 0 { (0, 1) } else { (1, 0) };
+            let [leader, other] = [leader, other].map(|number| Member::Holder(id::Holder(number)));
+            world.apply(Action::Kill(leader, Kept::None)).unwrap();
+            while world.actions().contains(&Action::Deliver(leader, other)) {
+                world.apply(Action::Deliver(leader, other)).unwrap();
+            }
+            world.apply(Action::Kill(other, Kept::To(hears))).unwrap();
+            world.apply(Action::Start(other)).unwrap();
+            let plan = Plan { kills: 0, apart: true, actions: 20_000 };
+            run(&mut world, plan, &mut Rng::from_seed(seed)).unwrap();
+            assert_eq!(world.fault().map(str::to_owned).or_else(|| wrong(&world, ONE_WORD, 2)), None);
+        }
     }
 }
 

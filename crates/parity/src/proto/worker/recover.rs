@@ -43,6 +43,7 @@ impl<M: Memory> Worker<M> {
         let held = Held::Images {
             committed: (self.committed, digest.plus(before)),
             taken: (self.taken, digest),
+            since: self.since,
         };
         self.phase = Phase::Reported;
         self.tell_leader(Body::Report(Report { restored: self.restored, went: self.went, held }));
@@ -106,12 +107,15 @@ impl<M: Memory> Worker<M> {
         self.settle(&plan, line, Line(0), &[]);
     }
 
-    /// The image is the plan's: the memory becomes that.
+    /// The image is the plan's: the memory becomes that, or stays what has come of it.
     fn settle(&mut self, plan: &Arc<Plan>, line: Line, from: Line, also: &[u32]) {
         let (Some(live), Some(shadow)) = (&mut self.live, &self.shadow) else { return };
         let all: Vec<u32> = (0..shadow.pages()).filter(|_| self.another).collect();
-        if let Err(error) = live.restore(shadow, if self.another { &all } else { also }) {
-            return self.fail(error.to_string());
+        if !plan.stays {
+            if let Err(error) = live.restore(shadow, if self.another { &all } else { also }) {
+                return self.fail(error.to_string());
+            }
+            self.since = self.epoch;
         }
         self.another = false;
         (self.committed, self.taken, self.restored) = (line, line, self.epoch);

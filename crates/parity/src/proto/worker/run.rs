@@ -228,9 +228,13 @@ impl<M: Memory> Worker<M> {
     pub(super) fn on_stepped(&mut self, stepped: Stepped<M>) {
         let Stepped { mut live, outcome, progress, mail, received, sent } = stepped;
         if !self.is_running() {
-            // It does not count: the memory becomes that of a checkpoint.
+            // It counts where the plan is to stay; else the memory becomes that of a checkpoint.
+            let kept = match self.settings.layout.mode {
+                Mode::Offload => self.keep(&mut live, received, sent),
+                Mode::Plank | Mode::Enhanced => Ok(()),
+            };
             self.live = Some(live);
-            return;
+            return kept.unwrap_or_else(|error| self.fail(format!("{}: {error}", self.settings.me)));
         }
         for (peer, mut rest) in self.peers.iter_mut().zip(mail) {
             rest.append(&mut peer.inbox);
