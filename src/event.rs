@@ -44,6 +44,7 @@ pub enum Record {
         job: String,
         shard: String,
         attempt: u32,
+        from: u64,
         credit_bytes: u64,
         rtt_us: f64,
     },

@@ -66,6 +66,9 @@ pub const MAX_BACKEND_JOBS: usize = 1024;
 pub const MAX_HALF_OPEN: usize = 1024;
 /// Most ranges of a dataset that one backend maps at once, a thread for each.
 pub const MAX_MAPS: usize = 64;
+/// Where backends are checkpointed: how often, at most, a backend says how far a shard is. A shard's next part
+/// of so many is what a checkpoint lacks, and what comes until it counts.
+pub const KEEPS_PER_SHARD: u64 = 128;
 /// Most backends.
 pub const MAX_BACKENDS: usize = 256;
 /// Times that one shard is tried, the first included, before its job is given up.

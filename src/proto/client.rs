@@ -16,7 +16,7 @@ use crate::time::Time;
 use crate::wire::auth::StreamSeal;
 use crate::wire::frame::{Decoder, Frame, Item};
 use ethnum::I256;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -52,9 +52,7 @@ pub struct Client {
     asked_ever: usize,
     /// The next number of the range that is being sent.
     next: u64,
-    /// Ranges sent whole, each counted once however often it is asked for.
-    sent: BTreeSet<(u64, u64)>,
-    sent_numbers: u64,
+    sent: Sent,
     bytes: u64,
     value: Option<I256>,
     began: Time,
@@ -73,6 +71,28 @@ enum Stage {
     /// All numbers have gone once.
     Waiting,
     Ended,
+}
+
+/// Numbers that were sent, each counted once however often it is asked for: ranges that do not touch, by their
+/// beginnings.
+#[derive(Debug, Default)]
+struct Sent(BTreeMap<u64, u64>);
+
+impl Sent {
+    fn add(&mut self, rows: Range<u64>) {
+        let Range { mut start, mut end } = rows;
+        while let Some((&from, &to)) = self.0.range(..=end).next_back()
+            && to >= start
+        {
+            self.0.remove(&from);
+            (start, end) = (start.min(from), end.max(to));
+        }
+        self.0.insert(start, end);
+    }
+
+    fn count(&self) -> u64 {
+        self.0.iter().map(|(from, to)| to - from).sum()
+    }
 }
 
 #[derive(Debug)]
@@ -96,8 +116,7 @@ impl Client {
             asked: VecDeque::new(),
             asked_ever: 0,
             next: 0,
-            sent: BTreeSet::new(),
-            sent_numbers: 0,
+            sent: Sent::default(),
             bytes: 0,
             value: None,
             began: now,
@@ -198,16 +217,13 @@ impl Client {
         let Some(rows) = self.asked.front_mut() else { return };
         debug_assert_eq!(block.first, self.next, "the source skips numbers");
         self.next += block.count;
+        self.sent.add(block.first..self.next);
         self.bytes += block.frames.len() as u64;
         self.out.push_back(Out::Event(Event::Progress { numbers: block.count }));
         if self.next == rows.end {
-            let rows = rows.clone();
             self.asked.pop_front();
             if let Some(next) = self.asked.front() {
                 self.next = next.start;
-            }
-            if self.sent.insert((rows.start, rows.end)) {
-                self.sent_numbers += rows.end - rows.start;
             }
         }
         self.stream(conn, block.frames);
@@ -240,7 +256,7 @@ impl Client {
 
     /// The name of a dataset is as good as its numbers.
     fn has_sent_all(&self) -> bool {
-        self.settings.dataset.is_some() || self.sent_numbers >= self.settings.count
+        self.settings.dataset.is_some() || self.sent.count() >= self.settings.count
     }
 
     /// Shows the answer once all that came before it has been shown.
@@ -329,8 +345,8 @@ impl Machine for Client {
                 }
                 self.fail(reason);
             }
-            Input::Datagram { .. } | Input::Mapped { .. } => {
-                debug_assert!(false, "a client has no UDP socket and maps nothing");
+            Input::Datagram { .. } | Input::Mapped { .. } | Input::Kept(_) => {
+                debug_assert!(false, "a client has no UDP socket, maps nothing and keeps nothing");
             }
         }
     }
@@ -358,5 +374,26 @@ impl Machine for Client {
 
     fn jobs(&self) -> usize {
         usize::from(self.stage != Stage::Ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_sent_twice_counts_once(ranges in proptest::collection::vec((0u64..60, 1u64..20), 0..20)) {
+            let (mut sent, mut rows) = (Sent::default(), std::collections::BTreeSet::new());
+            for (from, count) in ranges {
+                sent.add(from..from + count);
+                rows.extend(from..from + count);
+                prop_assert_eq!(sent.count(), rows.len() as u64);
+            }
+            // None touch.
+            let ranges: Vec<_> = sent.0.iter().collect();
+            prop_assert!(ranges.windows(2).all(|two| two[0].1 < two[1].0));
+        }
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use offload::config::Config;
 use offload::event::Event;
 use offload::io::console::Console;
-use offload::io::{self, places, run_dataset_backend, run_dataset_client, signal};
+use offload::io::{self, Equipment, places, run_dataset_client, run_equipped_backend, signal};
 use offload::reduction::{Function, Reduction, Registry};
 use offload::rng::Rng;
 use offload::screen::Line;
@@ -62,7 +62,8 @@ pub fn backend(arguments: &Backend) -> anyhow::Result<()> {
     let staged = Staged::start(what, &directory, config.stage, Rng::from_system()?)?;
     let mut console = Console::new("server", env)?;
     let mut show = |event| console.show(&event);
-    run_dataset_backend(&config, name, Registry::course(), Arc::new(staged), &mut show)?;
+    let equipment = Equipment { dataset: Some(Arc::new(staged)), keeper: None };
+    run_equipped_backend(&config, name, Registry::course(), equipment, &mut show)?;
     Ok(())
 }
 

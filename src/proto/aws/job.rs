@@ -233,6 +233,10 @@ impl Job {
             let (last, next, end) = (first.saturating_add(count), request.next, request.end);
             return Err(format!("the client sends numbers {first}..{last}; {next}..{end} are due"));
         }
+        let shard = &mut self.shards[request.shard];
+        if shard.wants(request.attempt) {
+            shard.passes(first + count - shard.range.start);
+        }
         self.data = Data { width, numbers: count, bytes_left: count * u64::from(width) };
         Ok(())
     }
@@ -398,14 +402,10 @@ impl Job {
     fn on_told(&mut self, now: Time, i: usize, told: Told, cx: &mut Context<'_>) -> Result<(), String> {
         match told {
             Told::Accepted => {
-                let (attempt, range) = (self.shards[i].attempt, self.shards[i].range.clone());
-                self.requests.push_back(Request {
-                    shard: i,
-                    attempt,
-                    next: range.start,
-                    end: range.end,
-                });
-                self.send(&Frame::Send { first: range.start, end: range.end }, cx);
+                let shard = &self.shards[i];
+                let (next, end) = (shard.range.start + shard.from, shard.range.end);
+                self.requests.push_back(Request { shard: i, attempt: shard.attempt, next, end });
+                self.send(&Frame::Send { first: next, end }, cx);
             }
             Told::Delivered => self.shards[i].delivered = true,
             Told::Waiting(text) => self.tell(text, cx),

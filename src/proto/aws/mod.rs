@@ -270,8 +270,8 @@ impl Machine for Aws {
                 Ok(())
             }),
             Input::Closed { conn, error } => self.with_job(now, conn, |job, _| job.on_closed(error)),
-            Input::Block(_) | Input::Mapped { .. } => {
-                debug_assert!(false, "AWS reads no numbers and maps none");
+            Input::Block(_) | Input::Mapped { .. } | Input::Kept(_) => {
+                debug_assert!(false, "AWS reads no numbers, maps none and keeps nothing");
             }
         }
     }

@@ -116,6 +116,10 @@ pub(super) struct Shard {
     pub received: bool,
     /// The backend has had the whole range at least once.
     pub delivered: bool,
+    /// How many of its first numbers the backend has had before this attempt.
+    pub from: u64,
+    /// How many of them, at most, backends have ever been sent.
+    passed: u64,
     pub partial: Option<I256>,
     pub attempt: u32,
     /// How often backends have lost or refused it, where it is rows of a dataset.
@@ -159,6 +163,8 @@ impl Shard {
             received: range.is_empty() || terms.dataset.is_some(),
             range,
             delivered: false,
+            from: 0,
+            passed: 0,
             partial: None,
             attempt: 0,
             failures: 0,
@@ -237,10 +243,13 @@ impl Shard {
     /// Takes in what the backend says. Whatever does not fit the stage and session changes nothing.
     pub fn on_datagram(&mut self, now: Time, header: Header, body: &Body<'_>, rng: &mut Rng) {
         match (&mut self.stage, body) {
-            (Stage::Opening { .. }, Body::Accept { attempt, shard, credit })
+            (Stage::Opening { .. }, Body::Accept { attempt, shard, credit, from })
                 if (*attempt, *shard) == (self.attempt, self.index) && header.session != 0 =>
             {
-                self.on_accept(now, header.session, *credit);
+                if self.may_begin_at(*from) {
+                    self.from = *from;
+                    self.on_accept(now, header.session, *credit);
+                }
             }
             (Stage::Opening { .. }, Body::Abort { reason }) if header.session == 0 => {
                 self.on_refused(reason, "refuses");
@@ -272,7 +281,7 @@ impl Shard {
         let Some(seal) = opener.take_seal() else { return };
         let terms = &self.terms;
         let mut sender = Box::new(Sender::new(header, terms.path, terms.datagram, credit, rtt));
-        let silent = self.range.is_empty() || terms.dataset.is_some();
+        let silent = self.from == self.range.end - self.range.start || terms.dataset.is_some();
         if silent {
             sender.finish();
         }
@@ -284,6 +293,7 @@ impl Shard {
             job: job_name(self.terms.job),
             shard: self.name.clone(),
             attempt: self.attempt,
+            from: self.from,
             credit_bytes: credit,
             rtt_us: round_trip.as_secs_f64() * 1e6,
         });

@@ -2,10 +2,27 @@
 //!
 //! What is left out: what becomes of them on the line (`rudp::sender`).
 
-use super::{Shard, Stage};
+use super::{Shard, Stage, Told};
 use crate::wire::datagram::DATA_HEADER_BYTES;
 
 impl Shard {
+    /// Whether the backend can have the first `from` numbers, as it says. It has none that nobody has sent it.
+    pub(super) fn may_begin_at(&mut self, from: u64) -> bool {
+        if from <= self.passed {
+            return true;
+        }
+        let (backend, passed) = (self.backend(), self.passed);
+        let text =
+            format!("{backend} says that it has {from} numbers of its shard; it was sent {passed}");
+        self.told.push_back(Told::Failed(text));
+        false
+    }
+
+    /// Numbers before `row` of the shard are about to be pushed.
+    pub fn passes(&mut self, row: u64) {
+        self.passed = self.passed.max(row);
+    }
+
     /// Whether numbers for `attempt` are still wanted; those of a lost attempt are thrown away.
     pub fn wants(&self, attempt: u32) -> bool {
         attempt == self.attempt && matches!(self.stage, Stage::Streaming { .. })

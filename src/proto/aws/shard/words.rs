@@ -17,7 +17,7 @@ impl Shard {
     }
 
     pub(super) fn on_delivered(&mut self, now: Time) {
-        let numbers = self.count();
+        let numbers = self.count() - self.from;
         let Stage::Streaming { sender, result, .. } = &mut self.stage else { return };
         *result = Some(Retry::new(now, sender.rtt().clone()));
         let (stats, rtt) = (sender.stats(), sender.rtt());
