@@ -11,4 +11,4 @@
 mod link;
 mod node;
 
-pub use node::{Error, Settings, Told, holder, worker};
+pub use node::{Error, Outside, Settings, Told, holder, worker};

@@ -10,13 +10,13 @@ use crate::wire::{Hello, MAGIC};
 use offload::time::Time;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
+use std::{fmt, io};
 
 /// Who takes part in a run, and where.
 #[derive(Clone, Debug)]
@@ -29,6 +29,38 @@ pub struct Settings {
     pub shape: String,
     /// Where each member listens.
     pub addresses: BTreeMap<Member, SocketAddr>,
+    /// What tells the task that the world outside has changed.
+    pub outside: Outside,
+}
+
+/// Tells a member that the world outside, which its task looks at in each step, has changed.
+#[derive(Clone, Default)]
+pub struct Outside(Arc<(AtomicBool, Mutex<Option<Wake>>)>);
+
+type Wake = Box<dyn Fn() + Send>;
+
+impl Outside {
+    /// It has. Never blocks.
+    pub fn changed(&self) {
+        self.0.0.store(true, Ordering::Release);
+        if let Some(wake) = &*self.0.1.lock().unwrap_or_else(PoisonError::into_inner) {
+            wake();
+        }
+    }
+
+    fn wake_by(&self, wake: Wake) {
+        *self.0.1.lock().unwrap_or_else(PoisonError::into_inner) = Some(wake);
+    }
+
+    fn take(&self) -> bool {
+        self.0.0.swap(false, Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for Outside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Outside")
+    }
 }
 
 /// Why a member ends before the run is over.
@@ -151,6 +183,8 @@ enum Come<M> {
     Encoded(Box<Encoded>),
     /// The task has panicked.
     Broken,
+    /// The world outside has changed, as its flag says.
+    Changed,
 }
 
 impl<M> From<Heard> for Come<M> {
@@ -176,6 +210,7 @@ struct Node<N: Machine> {
     steps: Sender<Box<Work<N::Memory>>>,
     encodes: Sender<Box<Encode>>,
     ending: Arc<AtomicBool>,
+    outside: Outside,
     /// Dropped, dialers end.
     dialling: Vec<Sender<()>>,
     threads: Vec<JoinHandle<()>>,
@@ -191,8 +226,11 @@ impl<N: Machine> Node<N> {
         task: Option<Box<dyn Task>>,
     ) -> Result<Node<N>, Error> {
         let address = listener.local_addr().map_err(|e| Error::System("the listening socket", e))?;
-        let Settings { me, run, shape, addresses } = settings;
+        let Settings { me, run, shape, addresses, outside } = settings;
         let (heard, come) = sync_channel(QUEUE_FRAMES);
+        let wakes = heard.clone();
+        // Where the queue is full, the flag is looked at soon.
+        outside.wake_by(Box::new(move || drop(wakes.try_send(Come::Changed))));
         let hello = Hello { magic: MAGIC, run, shape, member: me, went: Epoch::default() };
         let (went, next_link) = (AtomicU64::new(0), AtomicU64::new(0));
         let common = Arc::new(Common { hello, went, next_link, heard: Mutex::new(heard.clone()) });
@@ -241,6 +279,7 @@ impl<N: Machine> Node<N> {
             steps,
             encodes,
             ending,
+            outside,
             dialling,
             threads,
             wake: None,
@@ -265,8 +304,12 @@ impl<N: Machine> Node<N> {
                 Ok(Come::Stepped(stepped)) => self.machine.handle_input(now, Input::Stepped(stepped)),
                 Ok(Come::Broken) => self.end = Some(Err("the task has panicked".into())),
                 Ok(Come::Encoded(encoded)) => self.machine.handle_input(now, Input::Encoded(encoded)),
+                Ok(Come::Changed) => {}
                 Err(RecvTimeoutError::Timeout) => self.machine.handle_timeout(now),
                 Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.outside.take() {
+                self.machine.handle_input(now, Input::Changed);
             }
             self.drain(sink);
         }

@@ -5,7 +5,7 @@ use super::Error;
 use crate::arena::{Live, Mechanism};
 use crate::code::Code;
 use crate::id::Member;
-use crate::io::{self as node, Told};
+use crate::io::{self as node, Outside, Told};
 use crate::ledger::Layout;
 use crate::limits::PAGE_BYTES;
 use crate::mode::Mode;
@@ -83,7 +83,8 @@ fn serve(orders: Orders) -> Result<(), Error> {
     let listener =
         TcpListener::from(socket.map_err(|e| Error::System("the socket on standard input", e))?);
     let shape = format!("{kind}, mode {mode}, {workers} workers, {failures} failures, {pages} pages");
-    let settings = node::Settings { me, run, shape, addresses: addresses.into_iter().collect() };
+    let addresses = addresses.into_iter().collect();
+    let settings = node::Settings { me, run, shape, addresses, outside: Outside::default() };
     let mut sink = |_: Time, told: Told| {
         say(&match told {
             Told::Event(event) => Said::Event(event),
