@@ -77,15 +77,15 @@ pub enum Error {
         /// All there are.
         known: String,
     },
-    /// A dataset is to be used, and the program that can is not there.
+    /// A dataset is to be used, or checkpoints are to be taken, and the program that can is not there.
     #[error(
-        "the dataset {dataset} wants the offload command, and {} cannot be started ({source}): build it with \
+        "{wanted} wants the offload command, and {} cannot be started ({source}): build it with \
          `make suite`",
         command.display()
     )]
     NoCommand {
-        /// The dataset.
-        dataset: String,
+        /// What is to be used.
+        wanted: String,
         /// Where the command should be.
         command: PathBuf,
         /// What the system says.
@@ -327,7 +327,7 @@ pub fn places() -> io::Result<Vec<PathBuf>> {
 }
 
 /// A whole backend process, as its environment and `offload.toml` want it: the one called `name`, or
-/// the one that `OFFLOAD_BACKEND` names; with a dataset, by way of the `offload` command.
+/// the one that `OFFLOAD_BACKEND` names; with a dataset or checkpoints, by way of the `offload` command.
 ///
 /// # Errors
 /// As [`run_backend`], and when signals, screen or configuration are not in order.

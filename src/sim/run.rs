@@ -388,7 +388,7 @@ mod tests {
                 resumed += usize::from(run.trace.lines().any(from));
             }
         }
-        assert!(resumed > 100, "{resumed}");
+        assert!(resumed > 20, "{resumed}");
     }
 
     fn played(faults: Vec<(usize, Fault)>, seed: u64) -> Run {

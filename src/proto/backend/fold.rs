@@ -93,7 +93,7 @@ mod tests {
                 .map(|(seq, size)| { at += size; (seq, &numbers[at - size..at]) })
                 .collect();
             let mut rng = crate::rng::Rng::from_seed(seed);
-            datagrams.sort_by_key(|_| rng.u64());
+            datagrams.sort_by_cached_key(|_| rng.u64());
             let of = |numbers: &[i64]| Function::Sos.map(Function::Sos.identity(), numbers);
             for in_order in [false, true] {
                 let mut fold = Fold::new(Arc::new(Function::Sos), from as u64, of(&numbers[..from]), in_order);
