@@ -323,6 +323,11 @@ impl<'a, M: Machine> Driver<'a, M> {
                         feeder.request(rows);
                     }
                 }
+                Output::Unread { rows } => {
+                    if let Some(feeder) = &mut self.feeder {
+                        feeder.call_off(&rows);
+                    }
+                }
                 Output::Map { ticket, rows, reduction } => {
                     if let Some(maps) = &mut self.maps {
                         maps.begin(ticket, rows, reduction);

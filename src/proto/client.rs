@@ -24,6 +24,9 @@ use std::time::Duration;
 /// Most bytes of AWS's frames taken at a time.
 const READ_BYTES: usize = 4096;
 
+/// Most ranges asked for, and not wanted after all.
+const MAX_ASKED: usize = 2 * MAX_BACKENDS * MAX_ATTEMPTS as usize;
+
 /// What a client is told once.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -100,6 +103,7 @@ enum Out {
     Stream(Conn, Vec<u8>),
     Close(Conn),
     Read(Range<u64>),
+    Unread(Range<u64>),
     Event(Event),
 }
 
@@ -178,6 +182,7 @@ impl Client {
     fn on_frame(&mut self, frame: Frame) {
         match frame {
             Frame::Send { first, end } => self.on_asked(first..end),
+            Frame::Stop { first, end } => self.on_stop(first..end),
             Frame::Result { value } => self.on_result(value),
             Frame::Error { reason } => self.fail(format!("AWS reports: {reason}")),
             Frame::Notice { text } => self.out.push_back(Out::Event(Event::Stderr(text))),
@@ -193,7 +198,7 @@ impl Client {
                 .fail("AWS asks for the numbers of a dataset, which the backends have".to_owned());
         }
         let in_range = rows.start < rows.end && rows.end <= self.settings.count;
-        if !in_range || self.asked_ever > MAX_BACKENDS * MAX_ATTEMPTS as usize {
+        if !in_range || self.asked_ever > MAX_ASKED {
             let count = self.settings.count;
             return self.fail(format!("AWS asks for numbers {rows:?} of {count}, too far or too often"));
         }
@@ -202,6 +207,23 @@ impl Client {
         }
         self.asked.push_back(rows.clone());
         self.out.push_back(Out::Read(rows));
+    }
+
+    /// What is left of a range is not wanted: AWS is told where the numbers of it end.
+    fn on_stop(&mut self, rows: Range<u64>) {
+        self.asked_ever += 1;
+        if self.asked_ever > MAX_ASKED {
+            return self.fail("AWS asks for numbers and wants them no longer, too often".to_owned());
+        }
+        let Some((conn, _)) = self.conn else { return };
+        if let Some(place) = self.asked.iter().position(|asked| *asked == rows) {
+            self.asked.remove(place);
+            if let Some(next) = self.asked.front().filter(|_| place == 0) {
+                self.next = next.start;
+            }
+            self.out.push_back(Out::Unread(rows.clone()));
+        }
+        self.send(conn, &Frame::Stop { first: rows.start, end: rows.end });
     }
 
     fn on_result(&mut self, value: I256) {
@@ -363,6 +385,7 @@ impl Machine for Client {
             Some(Out::Stream(conn, bytes)) => Output::Stream { conn, bytes },
             Some(Out::Close(conn)) => Output::Close { conn },
             Some(Out::Read(rows)) => Output::Read { rows },
+            Some(Out::Unread(rows)) => Output::Unread { rows },
             Some(Out::Event(event)) => Output::Event(event),
             None => Output::Wake(self.silent_at()),
         }

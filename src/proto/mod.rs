@@ -122,6 +122,11 @@ pub enum Output<'a> {
         /// Indices.
         rows: Range<u64>,
     },
+    /// Client only: read no more of a range that [`Output::Read`] asked for.
+    Unread {
+        /// As it was asked for.
+        rows: Range<u64>,
+    },
     /// Backend only: map these rows of the dataset, which may take its time, and answer by [`Input::Mapped`].
     Map {
         /// Names the answer; never used again.

@@ -416,6 +416,7 @@ impl<O: Observer> World<O> {
                 Output::Stream { conn, bytes } => self.write(node, conn, &bytes),
                 Output::Close { conn } => self.close(node, conn),
                 Output::Read { rows } => self.read(node, rows),
+                Output::Unread { rows } => self.unread(node, &rows),
                 Output::Map { ticket, rows, reduction } => self.map(node, ticket, rows, &*reduction),
                 Output::Unmap { ticket } => self.unmap(node, ticket),
                 Output::Keep { job, kept } => self.keep(node, job, kept),

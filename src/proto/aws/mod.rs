@@ -6,6 +6,7 @@
 //! backend's session (`shard`), who does the rows of a backend that has failed (`takeover`).
 
 mod job;
+mod request;
 mod shard;
 mod takeover;
 

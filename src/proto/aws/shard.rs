@@ -53,6 +53,8 @@ pub(super) struct Terms {
 pub(super) enum Told {
     /// The backend is there and wants the numbers.
     Accepted,
+    /// It has died: what is on its way to it is not wanted.
+    Lost,
     /// Every number has been acknowledged.
     Delivered,
     /// The backend has not answered for a while; a sentence for people.
@@ -60,7 +62,7 @@ pub(super) enum Told {
     /// The shard cannot be done; the job's end.
     Failed(String),
     /// The backend has failed at rows of a dataset, which another may do.
-    Lost(Failure),
+    LostRows(Failure),
     /// For the log.
     Record(Record),
 }
@@ -228,6 +230,7 @@ impl Shard {
             self.told.push_back(Told::Failed(text));
             return;
         }
+        self.told.push_back(Told::Lost);
         self.begin(now, rng);
     }
 
@@ -318,7 +321,7 @@ impl Shard {
             }
             Body::Result { count, value } => self.on_result(now, session, *count, *value),
             Body::Gone if self.terms.dataset.is_some() => {
-                self.told.push_back(Told::Lost(Failure::Forgotten));
+                self.told.push_back(Told::LostRows(Failure::Forgotten));
             }
             Body::Gone => self.restart(now, "has forgotten the job: it was started anew", rng),
             Body::Abort { reason } => self.on_refused(reason, "gives up"),
@@ -373,7 +376,7 @@ impl Shard {
                 let stuck = sender.stuck_since().is_some_and(|at| now >= at + stuck_wait);
                 let silent = now.since(self.heard) >= BACKEND_SILENCE;
                 if silent && dataset.is_some() {
-                    self.told.push_back(Told::Lost(Failure::Silent));
+                    self.told.push_back(Told::LostRows(Failure::Silent));
                 } else if silent {
                     self.restart(now, "fell silent", rng);
                 } else if stuck {
