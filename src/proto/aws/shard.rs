@@ -249,10 +249,7 @@ impl Shard {
             (Stage::Opening { .. }, Body::Accept { attempt, shard, credit, from })
                 if (*attempt, *shard) == (self.attempt, self.index) && header.session != 0 =>
             {
-                if self.may_begin_at(*from) {
-                    self.from = *from;
-                    self.on_accept(now, header.session, *credit);
-                }
+                self.on_accept(now, header.session, *credit, *from);
             }
             (Stage::Opening { .. }, Body::Abort { reason }) if header.session == 0 => {
                 self.on_refused(reason, "refuses");
@@ -273,7 +270,10 @@ impl Shard {
         }
     }
 
-    fn on_accept(&mut self, now: Time, session: u64, credit: u64) {
+    fn on_accept(&mut self, now: Time, session: u64, credit: u64, from: u64) {
+        if !self.begin_at(from) {
+            return;
+        }
         let header = Header { job: self.id, session };
         let Stage::Opening { opener, sent_at, resent, .. } = &mut self.stage else { return };
         let mut rtt = Rtt::default();

@@ -99,7 +99,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn kept(job: u128, numbers: u64, partial: I256) -> Kept {
-        let function = if job % 2 == 0 { "SOS" } else { "A_NAME_OF_16_LTS" }.to_owned();
+        let function = if job.is_multiple_of(2) { "SOS" } else { "A_NAME_OF_16_LTS" }.to_owned();
         Kept { job, shard: 2, count: u64::MAX, function, numbers, partial }
     }
 

@@ -6,16 +6,19 @@ use super::{Shard, Stage, Told};
 use crate::wire::datagram::DATA_HEADER_BYTES;
 
 impl Shard {
-    /// Whether the backend can have the first `from` numbers, as it says. It has none that nobody has sent it.
-    pub(super) fn may_begin_at(&mut self, from: u64) -> bool {
-        if from <= self.passed {
-            return true;
+    /// Begins behind the first `from` numbers, which the backend says it has; false where it cannot have them, since
+    /// nobody was ever sent so many.
+    pub(super) fn begin_at(&mut self, from: u64) -> bool {
+        let passed = self.passed;
+        if from > passed {
+            let backend = self.backend();
+            let text =
+                format!("{backend} says that it has {from} numbers of its shard; it was sent {passed}");
+            self.told.push_back(Told::Failed(text));
+            return false;
         }
-        let (backend, passed) = (self.backend(), self.passed);
-        let text =
-            format!("{backend} says that it has {from} numbers of its shard; it was sent {passed}");
-        self.told.push_back(Told::Failed(text));
-        false
+        self.from = from;
+        true
     }
 
     /// Numbers before `row` of the shard are about to be pushed.
