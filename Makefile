@@ -6,13 +6,16 @@
 
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
-.PHONY: all serverA serverB serverC aws suite static gradescope demo test terminals bench bench-swarm bench-parity sim fuzz clean help
+.PHONY: all serverA serverB serverC aws checkpoint backup suite static gradescope demo test terminals bench bench-swarm bench-parity sim fuzz clean help
 
 all:
 	@scripts/build.sh
 
 serverA serverB serverC aws:
 	@test -x ./$@ || { echo "$@ is not built yet: run 'make all' first" >&2; exit 1; }; exec ./$@
+
+checkpoint backup:
+	@test -x ./offload || { echo "offload is not built yet: run 'make suite' first" >&2; exit 1; }; exec ./offload holder $@
 
 suite:
 	@scripts/build.sh suite
@@ -55,6 +58,7 @@ help:
 	@echo "make all                          build the five programs"
 	@echo "make serverA|serverB|serverC|aws  run one of them in this terminal (after make all)"
 	@echo "./client sum|min|max|sos          offload a reduction over nums.csv"
+	@echo "make checkpoint|backup            hold parity of the backends' checkpoints (after make suite)"
 	@echo "make suite                        build the offload command: ./offload grade|image ..."
 	@echo "make static                       the same as offload-static, for hosts that have nothing"
 	@echo "make gradescope                   a zip that makes Gradescope run ./offload grade"

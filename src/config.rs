@@ -83,6 +83,8 @@ pub struct Config {
     pub dataset: Option<String>,
     /// How much of it a backend stages.
     pub stage: Stage,
+    /// Whether backends are checkpointed.
+    pub checkpoint: bool,
     /// Where the values are from, for errors.
     origin: String,
 }
@@ -209,6 +211,7 @@ struct Raw {
     deadlines: RawDeadlines,
     dataset: Option<Spanned<String>>,
     stage: Option<Stage>,
+    checkpoint: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -337,6 +340,7 @@ fn build(raw: Raw, source: &Source<'_>) -> Result<Config, Error> {
         },
         dataset: staging::dataset(raw.dataset, source)?,
         stage: raw.stage.unwrap_or_default(),
+        checkpoint: raw.checkpoint,
         key: key_of(raw.key_file, source)?,
         origin: source.origin(),
     };
@@ -761,7 +765,7 @@ mod tests {
             (
                 "",
                 "`id`, `transcript`, `key_file`, `datagram_bytes`, `aws`, `backend`, `deadlines`, \
-                 `dataset`, `stage`",
+                 `dataset`, `stage`, `checkpoint`",
             ),
             ("[aws]\n", "`host`, `tcp_port`, `udp_port`"),
             ("[[backend]]\n", "`name`, `host`, `port`"),

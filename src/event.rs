@@ -6,6 +6,7 @@
 use crate::screen::Line;
 use ethnum::I256;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// One thing that happened in a machine.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +45,7 @@ pub enum Record {
         job: String,
         shard: String,
         attempt: u32,
+        from: u64,
         credit_bytes: u64,
         rtt_us: f64,
     },
@@ -71,6 +73,15 @@ pub enum Record {
         numbers: u64,
         datagrams: u64,
         duplicates: u64,
+    },
+    /// A checkpoint of all backends counts, and how far this one's jobs are in it.
+    Checkpoint {
+        checkpoint: u64,
+        kept: BTreeMap<String, u64>,
+    },
+    /// Whether checkpoints are taken, or why not.
+    Checkpoints {
+        state: String,
     },
     Wait {
         job: String,

@@ -66,6 +66,9 @@ pub const MAX_BACKEND_JOBS: usize = 1024;
 pub const MAX_HALF_OPEN: usize = 1024;
 /// Most ranges of a dataset that one backend maps at once, a thread for each.
 pub const MAX_MAPS: usize = 64;
+/// Where backends are checkpointed: how often, at most, a backend says how far a shard is. A shard's next part
+/// of so many is what a checkpoint lacks, and what comes until it counts.
+pub const KEEPS_PER_SHARD: u64 = 128;
 /// Most backends.
 pub const MAX_BACKENDS: usize = 256;
 /// Times that one shard is tried, the first included, before its job is given up.
@@ -102,6 +105,9 @@ pub const LINGER: Duration = Duration::from_secs(2);
 pub const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// A client that hears nothing from AWS for this long gives up.
 pub const AWS_SILENCE: Duration = Duration::from_secs(10);
+/// A checkpointed backend that is started waits this long at most for what was kept before it accepts a job:
+/// others dial it once a second at least, and the parity of a few pages is nothing.
+pub const KEPT_WAIT: Duration = Duration::from_secs(3);
 /// Default of `deadlines.client_stall_s`: what a client may take over one frame.
 pub const CLIENT_STALL: Duration = Duration::from_secs(10);
 /// Default of `deadlines.restart_wait_s`: how long a job waits for a dead backend, or for numbers to reach

@@ -353,7 +353,7 @@ fn every_kind(job: u128, session: u64) -> Vec<Vec<u8>> {
     let ack = datagram::Ack { next: 1 << 40, largest_tx: 1 << 40, credit: 0, delay_us: 0, bitmap: &[] };
     [
         Body::Open { attempt: 99, shard: 1, count: 5, function: "SUM".into() },
-        Body::Accept { attempt: 99, shard: 1, credit: 1 },
+        Body::Accept { attempt: 99, shard: 1, credit: 1, from: 0 },
         Body::Data { width: 8, ack_requested: true, seq: 0, tx: 1, numbers: &[0xff; 64] },
         Body::Ack(ack),
         Body::Ping { tx: 1 },

@@ -70,6 +70,7 @@ fn frame_name(frame: &Frame) -> &'static str {
         Frame::Alive => "ALIVE",
         Frame::Abort { .. } => "ABORT",
         Frame::Dataset { .. } => "DATASET",
+        Frame::Stop { .. } => "STOP",
     }
 }
 
@@ -142,7 +143,8 @@ fn every_frame_is_drawn_and_means_what_is_said() {
         example.check(&meaning, &again);
         drawn.insert(name);
     }
-    let all = ["HELLO", "SEND", "DATA", "RESULT", "ERROR", "NOTICE", "ALIVE", "ABORT", "DATASET"];
+    let all =
+        ["HELLO", "SEND", "DATA", "RESULT", "ERROR", "NOTICE", "ALIVE", "ABORT", "DATASET", "STOP"];
     assert_eq!(drawn, set(all));
 }
 

@@ -41,6 +41,8 @@ fn seeds_reach_answers_errors_and_every_fate() {
         text.contains("takes over") && text.contains("maps by ticket"),
         "no dataset was ever mapped"
     );
+    let resumed = |line: &str| line.contains("Accept {") && !line.contains("from: 0 }");
+    assert!(text.lines().any(resumed), "no backend ever went on where its checkpoint was");
     for fate in ["Arrives", "Doubled", "Corrupted", "Lost", "Congested", "Cut"] {
         assert!(text.lines().any(|line| line.ends_with(fate)), "no datagram was ever {fate}");
     }

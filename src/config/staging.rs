@@ -1,8 +1,8 @@
-//! Which dataset is staged, and how much of it.
+//! Which dataset is staged, and how much of it; where parity is held.
 //!
-//! What is left out: what is in a torrent or a link (`crates/swarm`).
+//! What is left out: what is in a torrent or a link (`crates/swarm`), and what parity is (`crates/parity`).
 
-use super::{Error, Source};
+use super::{Config, Error, Source};
 use serde::Deserialize;
 use std::path::Path;
 use toml::Spanned;
@@ -21,6 +21,14 @@ pub enum Stage {
     Whole,
     /// Only the rows that it is asked for.
     Shard,
+}
+
+impl Config {
+    /// The TCP ports of those who hold parity, where backends are checkpointed: the checkpoint processor's and
+    /// its backup's. A backend's own for that is the number of its UDP port.
+    pub fn holder_ports(&self) -> [u16; 2] {
+        [26_000 + self.id, 27_000 + self.id]
+    }
 }
 
 /// A magnet link as it is; a path, from where the file is.

@@ -1,8 +1,9 @@
-//! Staged datasets: a course program that is to use one becomes the `offload` command beside it.
+//! Datasets and checkpoints: a course program that is to use them becomes the `offload` command beside it.
 //!
-//! The five programs know nothing of torrents, so that they stay small. Where `offload.toml` or a
-//! `nums.csv.torrent` asks for a dataset, the process replaces itself, before it has shown anything, by
-//! `offload client` or `offload backend`, which shows the same screens. What is left out: datasets.
+//! The five programs know nothing of torrents or parity, so that they stay small. Where `offload.toml` or a
+//! `nums.csv.torrent` asks for a dataset, or `offload.toml` for checkpoints, the process replaces itself, before
+//! it has shown anything, by `offload client` or `offload backend`, which shows the same screens. What is left
+//! out: datasets and checkpoints.
 
 use super::roles::Error;
 use crate::config::Config;
@@ -30,23 +31,27 @@ pub fn dataset(config: &Config, places: &[PathBuf], has_numbers: bool) -> Option
 /// # Errors
 /// When it is to be used and that command is not there.
 pub fn hand_over_client(config: &Config, places: &[PathBuf], function: &str) -> Result<(), Error> {
-    hand_over(dataset(config, places, true), places, &["client", &function.to_lowercase()])
+    let wanted = dataset(config, places, true).map(|dataset| format!("the dataset {dataset}"));
+    hand_over(wanted, places, &["client", &function.to_lowercase()])
 }
 
-/// Becomes `offload backend NAME` where a dataset is to be used; else nothing happens.
+/// Becomes `offload backend NAME` where a dataset is to be used, or checkpoints are to be taken; else nothing
+/// happens.
 ///
 /// # Errors
 /// When it is to be used and that command is not there.
 pub fn hand_over_backend(config: &Config, places: &[PathBuf], name: &str) -> Result<(), Error> {
-    hand_over(dataset(config, places, false), places, &["backend", name])
+    let checkpoint = || config.checkpoint.then(|| "checkpoint = true".to_owned());
+    let wanted = dataset(config, places, false).map(|dataset| format!("the dataset {dataset}"));
+    hand_over(wanted.or_else(checkpoint), places, &["backend", name])
 }
 
-fn hand_over(dataset: Option<String>, places: &[PathBuf], args: &[&str]) -> Result<(), Error> {
-    let Some(dataset) = dataset else { return Ok(()) };
+fn hand_over(wanted: Option<String>, places: &[PathBuf], args: &[&str]) -> Result<(), Error> {
+    let Some(wanted) = wanted else { return Ok(()) };
     // The first place is beside the binary.
     let command = places.first().map_or(Path::new(""), PathBuf::as_path).join(COMMAND);
     let source = Command::new(&command).args(args).exec();
-    Err(Error::NoCommand { dataset, command, source })
+    Err(Error::NoCommand { wanted, command, source })
 }
 
 #[cfg(test)]
@@ -92,7 +97,12 @@ mod tests {
             assert!(text.contains("big.torrent") && text.contains("make suite"), "{text}");
             assert!(!text.contains('\n'), "{text}");
         }
+        let config = configured(here.path(), "checkpoint = true");
+        let text = hand_over_backend(&config, &places, "A").unwrap_err().to_string();
+        assert!(text.contains("checkpoint = true") && text.contains("make suite"), "{text}");
+        assert!(hand_over_client(&config, &places, "SUM").is_ok());
         let plain = Config::load(&[]).unwrap();
+        assert!(hand_over_backend(&plain, &places, "A").is_ok());
         assert!(hand_over_client(&plain, &places, "SUM").is_ok());
     }
 }

@@ -9,6 +9,7 @@
 
 pub mod console;
 mod handover;
+mod keeper;
 mod maps;
 pub mod roles;
 mod run;
@@ -18,8 +19,9 @@ mod tcp;
 mod udp;
 
 pub use handover::{TORRENT, dataset, hand_over_backend, hand_over_client};
+pub use keeper::Keeper;
 pub use maps::Dataset;
 pub use roles::{
-    Error, backend_process, places, run_aws, run_backend, run_client, run_dataset_backend,
-    run_dataset_client, threads,
+    Equipment, Error, backend_process, places, run_aws, run_backend, run_client, run_dataset_client,
+    run_equipped_backend, threads,
 };

@@ -4,6 +4,7 @@
 
 use super::console::Console;
 use super::handover::hand_over_backend;
+use super::keeper::Keeper;
 use super::maps::{Dataset, Maps};
 use super::run::Driver;
 use super::signal;
@@ -76,15 +77,15 @@ pub enum Error {
         /// All there are.
         known: String,
     },
-    /// A dataset is to be used, and the program that can is not there.
+    /// A dataset is to be used, or checkpoints are to be taken, and the program that can is not there.
     #[error(
-        "the dataset {dataset} wants the offload command, and {} cannot be started ({source}): build it with \
+        "{wanted} wants the offload command, and {} cannot be started ({source}): build it with \
          `make suite`",
         command.display()
     )]
     NoCommand {
-        /// The dataset.
-        dataset: String,
+        /// What is to be used.
+        wanted: String,
         /// Where the command should be.
         command: PathBuf,
         /// What the system says.
@@ -238,30 +239,30 @@ pub fn run_backend(
     reductions: Registry,
     sink: Sink<'_>,
 ) -> Result<(), Error> {
-    run_any_backend(config, name, reductions, None, sink)
+    run_equipped_backend(config, name, reductions, Equipment::default(), sink)
 }
 
-/// The same with a dataset, whose rows it maps where a client asks for them.
+/// What a backend may have beside its sockets.
+#[derive(Default)]
+pub struct Equipment<'a> {
+    /// Numbers whose rows it maps where a client asks for them.
+    pub dataset: Option<Arc<dyn Dataset>>,
+    /// Where how far its jobs are outlives it.
+    pub keeper: Option<Box<dyn Keeper + 'a>>,
+}
+
+/// The same with a dataset, or checkpointed.
 ///
 /// # Errors
 /// As [`run_backend`].
-pub fn run_dataset_backend(
+pub fn run_equipped_backend(
     config: &Config,
     name: &str,
     reductions: Registry,
-    dataset: Arc<dyn Dataset>,
+    equipment: Equipment<'_>,
     sink: Sink<'_>,
 ) -> Result<(), Error> {
-    run_any_backend(config, name, reductions, Some(dataset), sink)
-}
-
-fn run_any_backend(
-    config: &Config,
-    name: &str,
-    reductions: Registry,
-    dataset: Option<Arc<dyn Dataset>>,
-    sink: Sink<'_>,
-) -> Result<(), Error> {
+    let Equipment { dataset, keeper } = equipment;
     let topology = config.resolve()?;
     let known = || topology.backends.iter().map(|b| b.name.as_str()).collect::<Vec<_>>().join(", ");
     let place = topology.backends.iter().position(|b| b.name == name);
@@ -283,11 +284,13 @@ fn run_any_backend(
         key: config.key.as_ref().map(|key| *key.bytes()),
         reductions,
         dataset: dataset.as_ref().map(|dataset| dataset.id()),
+        keeps: keeper.is_some(),
     };
     let maps = dataset.map(Maps::new).transpose()?;
     let machine = backend::Backend::new(settings, Rng::from_system()?);
     let mut on_event = |event| sink(event).map(ControlFlow::Continue);
-    Ok(Driver::new(Instant::now(), machine, &mut on_event).with_udp(udp).with_maps(maps).run()?)
+    let driver = Driver::new(Instant::now(), machine, &mut on_event).with_udp(udp);
+    Ok(driver.with_maps(maps).with_keeper(keeper).run()?)
 }
 
 /// What to do about an address that is not to be had.
@@ -324,7 +327,7 @@ pub fn places() -> io::Result<Vec<PathBuf>> {
 }
 
 /// A whole backend process, as its environment and `offload.toml` want it: the one called `name`, or
-/// the one that `OFFLOAD_BACKEND` names; with a dataset, by way of the `offload` command.
+/// the one that `OFFLOAD_BACKEND` names; with a dataset or checkpoints, by way of the `offload` command.
 ///
 /// # Errors
 /// As [`run_backend`], and when signals, screen or configuration are not in order.

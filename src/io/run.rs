@@ -4,6 +4,7 @@
 //! the next numbers. After each the machine is drained. What is left out: which sockets there are and
 //! what is done with events (`roles`).
 
+use super::keeper::Keeper;
 use super::maps::Maps;
 use super::source::Feeder;
 use super::tcp::Tcp;
@@ -37,6 +38,7 @@ pub struct Driver<'a, M> {
     next_conn: u64,
     feeder: Option<Feeder<'a>>,
     maps: Option<Maps>,
+    keeper: Option<Box<dyn Keeper + 'a>>,
     buffer: Vec<u8>,
     wake: Option<Time>,
     sink: Sink<'a>,
@@ -65,6 +67,7 @@ impl<'a, M: Machine> Driver<'a, M> {
             next_conn: 0,
             feeder: None,
             maps: None,
+            keeper: None,
             buffer: vec![0; READ_BUFFER_BYTES],
             wake: None,
             sink,
@@ -93,6 +96,11 @@ impl<'a, M: Machine> Driver<'a, M> {
         self
     }
 
+    pub fn with_keeper(mut self, keeper: Option<Box<dyn Keeper + 'a>>) -> Self {
+        self.keeper = keeper;
+        self
+    }
+
     /// Tells the machine of a connection that stands.
     pub fn open(&mut self, tcp: Tcp, peer: SocketAddr) -> io::Result<()> {
         let conn = Conn(self.next_conn);
@@ -105,6 +113,10 @@ impl<'a, M: Machine> Driver<'a, M> {
     /// Runs until the sink says `Break`.
     pub fn run(&mut self) -> io::Result<()> {
         self.drain()?;
+        if let Some(keeper) = &mut self.keeper {
+            let kept = keeper.kept();
+            self.feed(Input::Kept(kept))?;
+        }
         while !self.ended {
             self.round()?;
         }
@@ -311,6 +323,11 @@ impl<'a, M: Machine> Driver<'a, M> {
                         feeder.request(rows);
                     }
                 }
+                Output::Unread { rows } => {
+                    if let Some(feeder) = &mut self.feeder {
+                        feeder.call_off(&rows);
+                    }
+                }
                 Output::Map { ticket, rows, reduction } => {
                     if let Some(maps) = &mut self.maps {
                         maps.begin(ticket, rows, reduction);
@@ -319,6 +336,11 @@ impl<'a, M: Machine> Driver<'a, M> {
                 Output::Unmap { ticket } => {
                     if let Some(maps) = &mut self.maps {
                         maps.call_off(ticket);
+                    }
+                }
+                Output::Keep { job, kept } => {
+                    if let Some(keeper) = &mut self.keeper {
+                        keeper.keep(job, kept);
                     }
                 }
                 Output::Event(event) => {

@@ -9,31 +9,40 @@ use crate::proto::Block;
 use crate::wire::frame::encode_data;
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvError, Sender, SyncSender, channel, sync_channel};
 use std::thread::Scope;
 
 /// Blocks that a thread may be ahead of the network.
 const AHEAD: usize = 2;
 
 type Parsed = Result<Block, Error>;
+/// A range, numbered, and whether it is called off.
+type Asked = (u64, Range<u64>, Arc<AtomicBool>);
 
 /// Serves ranges of a source, one after the other.
 pub struct Feeder<'scope> {
     source: &'scope dyn Source,
     workers: Vec<Worker>,
     ranges: VecDeque<Active>,
+    /// Ranges ever asked for.
+    asked: u64,
     own: Reader,
 }
 
 /// A thread, what it is to read, and what it has read.
 struct Worker {
-    ranges: Sender<Range<u64>>,
-    parsed: Receiver<Parsed>,
+    ranges: Sender<Asked>,
+    /// With the number of the range.
+    parsed: Receiver<(u64, Parsed)>,
 }
 
 /// A range that is being handed over, or will be.
 struct Active {
+    number: u64,
     rows: Range<u64>,
+    called_off: Arc<AtomicBool>,
     pieces: Range<usize>,
     /// How many of them have been handed over.
     done: usize,
@@ -53,25 +62,36 @@ impl<'scope> Feeder<'scope> {
             pieces => threads.min(pieces),
         };
         let start = |first| {
-            let (ranges, asked) = channel::<Range<u64>>();
+            let (ranges, asked) = channel::<Asked>();
             let (queue, parsed) = sync_channel(AHEAD);
             scope.spawn(move || work(source, &asked, first, threads, &queue));
             Worker { ranges, parsed }
         };
         let workers = (0..threads).map(start).collect();
-        Feeder { source, workers, ranges: VecDeque::new(), own: Reader::default() }
+        Feeder { source, workers, ranges: VecDeque::new(), asked: 0, own: Reader::default() }
     }
 
     /// Asks for a range, behind those asked for before.
     pub fn request(&mut self, rows: Range<u64>) {
         let pieces = self.source.pieces(&rows);
+        self.asked += 1;
+        let (number, called_off) = (self.asked, Arc::new(AtomicBool::new(false)));
         if pieces.len() > 1 {
             for worker in &self.workers {
                 // One that has died is noticed where its block is missing.
-                let _ = worker.ranges.send(rows.clone());
+                let _ = worker.ranges.send((number, rows.clone(), called_off.clone()));
             }
         }
-        self.ranges.push_back(Active { rows, pieces, done: 0 });
+        self.ranges.push_back(Active { number, rows, called_off, pieces, done: 0 });
+    }
+
+    /// Hands over no more of a range.
+    pub fn call_off(&mut self, rows: &Range<u64>) {
+        if let Some(place) = self.ranges.iter().position(|active| active.rows == *rows)
+            && let Some(active) = self.ranges.remove(place)
+        {
+            active.called_off.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether there are numbers to be had.
@@ -85,7 +105,7 @@ impl<'scope> Feeder<'scope> {
         let parsed = if active.pieces.len() == 1 {
             Ok(self.own.read(self.source, active.pieces.start, &active.rows))
         } else {
-            self.workers[active.done % self.workers.len()].parsed.recv()
+            next_of(&self.workers[active.done % self.workers.len()], active.number)
         };
         active.done += 1;
         let parsed = parsed.map_err(|_| "the thread that reads the numbers has died".to_owned());
@@ -104,20 +124,33 @@ impl<'scope> Feeder<'scope> {
     }
 }
 
+/// The thread's next block of this range: what it has of one that was called off is of no use, but an error is one.
+fn next_of(worker: &Worker, number: u64) -> Result<Parsed, RecvError> {
+    loop {
+        match worker.parsed.recv()? {
+            (of, parsed) if of == number || parsed.is_err() => return Ok(parsed),
+            _ => {}
+        }
+    }
+}
+
 /// A thread's work: its share of each range. It ends when nobody asks or listens any more.
 fn work(
     source: &dyn Source,
-    asked: &Receiver<Range<u64>>,
+    asked: &Receiver<Asked>,
     first: usize,
     step: usize,
-    queue: &SyncSender<Parsed>,
+    queue: &SyncSender<(u64, Parsed)>,
 ) {
     let mut reader = Reader::default();
-    for rows in asked {
+    for (number, rows, called_off) in asked {
         for piece in source.pieces(&rows).skip(first).step_by(step) {
+            if called_off.load(Ordering::Relaxed) {
+                break;
+            }
             let parsed = reader.read(source, piece, &rows);
             let failed = parsed.is_err();
-            if queue.send(parsed).is_err() || failed {
+            if queue.send((number, parsed)).is_err() || failed {
                 return;
             }
         }

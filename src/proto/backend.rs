@@ -13,7 +13,10 @@
 //! begins nothing that anybody sees: it stays half-open and is forgotten. What is left out: what a
 //! reduction computes (`reduction`), sockets and screens (the driver's).
 
+mod fold;
 mod job;
+mod keep;
+mod rows;
 
 use super::rudp::receiver::{Arrival, Receiver};
 use super::rudp::rtt::{Retry, Rtt};
@@ -21,9 +24,7 @@ use super::seal::Seal;
 use super::{Conn, Input, Machine, Output};
 use crate::dataset;
 use crate::event::{Event, Record, job_name};
-use crate::limits::{
-    LOOPBACK_DATAGRAM_BYTES, MAX_BACKEND_JOBS, MAX_HALF_OPEN, MAX_MAPS, NETWORK_DATAGRAM_BYTES,
-};
+use crate::limits::{LOOPBACK_DATAGRAM_BYTES, MAX_BACKEND_JOBS, MAX_HALF_OPEN, NETWORK_DATAGRAM_BYTES};
 use crate::reduction::{Reduction, Registry};
 use crate::rng::Rng;
 use crate::screen::Line;
@@ -31,8 +32,10 @@ use crate::time::Time;
 use crate::wire::auth::{self, DatagramResponder};
 use crate::wire::datagram::{Body, Header, decode, encode};
 use crate::wire::frame::widen;
-use ethnum::I256;
+use fold::Fold;
 use job::{Job, Open, Stage};
+pub use keep::Kept;
+use keep::{Left, beginning};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -57,6 +60,8 @@ pub struct Settings {
     pub reductions: Registry,
     /// The dataset whose rows the driver can map.
     pub dataset: Option<dataset::Id>,
+    /// Whether the driver keeps how far each job is, for a backend that is started after this one.
+    pub keeps: bool,
 }
 
 /// The backend machine.
@@ -65,6 +70,7 @@ pub struct Backend {
     rng: Rng,
     responder: Option<DatagramResponder>,
     jobs: BTreeMap<u128, Job>,
+    left: Left,
     /// The last ticket that was given out.
     ticket: u64,
     out: VecDeque<Out>,
@@ -78,6 +84,7 @@ enum Out {
     Datagram { to: SocketAddr, bytes: Vec<u8> },
     Map { ticket: u64, rows: Range<u64>, reduction: Arc<dyn Reduction> },
     Unmap { ticket: u64 },
+    Keep { job: u128, kept: Option<Kept> },
     Event(Event),
 }
 
@@ -91,6 +98,7 @@ impl Backend {
             rng,
             responder,
             jobs: BTreeMap::new(),
+            left: Left::default(),
             ticket: 0,
             out: VecDeque::from([Out::Event(Event::Screen(up))]),
             current: Vec::new(),
@@ -176,7 +184,8 @@ impl Backend {
         if let Some(reason) = self.misplaced(&open) {
             return self.refuse(from, header.job, reason, pending);
         }
-        self.remove(header.job);
+        let before = self.remove(header.job);
+        let known = self.known(header.job, &open, before.as_ref());
         let Some(reduction) = self.settings.reductions.get(&open.function) else {
             let known = self.settings.reductions.names().collect::<Vec<_>>().join(", ");
             let reason = format!("it knows no reduction {}, only {known}", open.function);
@@ -193,47 +202,30 @@ impl Backend {
         }
         let header = Header { job: header.job, session: self.rng.u64().max(1) };
         let mut plain = Vec::new();
-        let accept = Body::Accept { attempt: open.attempt, shard: open.shard, credit: self.credit() };
+        let (attempt, shard, credit) = (open.attempt, open.shard, self.credit());
+        let (numbers, partial) = beginning(known.as_ref(), &*reduction);
+        let accept = Body::Accept { attempt, shard, credit, from: numbers };
         encode(header, &accept, &mut plain);
         let (seal, accept) = answer(pending, plain);
         self.out.push_back(Out::Datagram { to: from, bytes: accept.clone() });
         let job = Job {
             header,
-            attempt: open.attempt,
+            attempt,
+            shard,
             aws: from,
             seal,
-            partial: reduction.identity(),
-            reduction,
             count: open.count,
             first: open.rows.map(|(_, first)| first),
-            received: 0,
+            fold: Fold::new(reduction, numbers, partial, self.settings.keeps && open.rows.is_none()),
+            kept: numbers,
             receiver: Receiver::default(),
             stage: Stage::HalfOpen { accept, since: now },
             heard: now,
             rtt: Rtt::default(),
         };
         self.jobs.insert(header.job, job);
-    }
-
-    /// Why this shard is none of this backend's. Any backend may have any rows of its dataset, since another
-    /// may have died.
-    fn misplaced(&self, open: &Open) -> Option<String> {
-        let (own, asked) = (self.settings.shard, open.shard);
-        match (open.rows, self.settings.dataset) {
-            (None, _) => (own != asked).then(|| {
-                let (own, asked) = (own + 1, asked + 1);
-                format!(
-                    "it is backend {own} of its own configuration and {asked} of AWS's: the two must be \
-                     the same"
-                )
-            }),
-            (Some(_), None) => Some(
-                "it has no dataset: set `dataset` in its offload.toml or put nums.csv.torrent beside it, \
-                 and start it again"
-                    .to_owned(),
-            ),
-            (Some((asked, _)), Some(own)) => (own != asked)
-                .then(|| format!("its dataset is {own}, the client's is {asked}: use the same torrent")),
+        if let Some(kept) = known {
+            self.out.push_back(Out::Keep { job: kept.job, kept: Some(kept) });
         }
     }
 
@@ -269,8 +261,8 @@ impl Backend {
                 if arrival == Arrival::New {
                     self.numbers.clear();
                     widen(*width, numbers, &mut self.numbers);
-                    job.received += self.numbers.len() as u64;
-                    job.partial = job.reduction.map(job.partial, &self.numbers);
+                    job.fold.add(*seq, &self.numbers);
+                    self.keep(header.job);
                 }
             }
             Body::Ping { tx } => {
@@ -298,39 +290,15 @@ impl Backend {
 
     /// The first word in a session that is half-open ends that; false where the job ends instead.
     fn begin(&mut self, now: Time, id: u128, body: &Body<'_>) -> bool {
-        let maps = self.jobs.values().filter(|job| matches!(job.stage, Stage::Mapping { .. })).count();
         let Some(job) = self.jobs.get_mut(&id) else { return false };
         let Stage::HalfOpen { since, .. } = job.stage else { return true };
         if matches!(body, Body::Data { .. }) {
             job.rtt.sample(now.since(since)); // a PING comes when AWS has waited long enough
         }
         job.stage = Stage::Receiving;
-        let Some(first) = job.first.filter(|_| job.count > 0) else { return true };
-        if maps >= MAX_MAPS {
-            self.give_up(id, &format!("it is busy with the rows of {MAX_MAPS} jobs"));
-            return false;
-        }
-        self.ticket += 1;
-        let ticket = self.ticket;
-        job.stage = Stage::Mapping { ticket };
-        let (rows, reduction) = (first..first + job.count, job.reduction.clone());
-        self.out.push_back(Out::Map { ticket, rows, reduction });
-        true
-    }
-
-    /// The driver has mapped rows, or cannot.
-    fn on_mapped(&mut self, now: Time, ticket: u64, result: Result<I256, String>) {
-        let of_ticket = |job: &Job| matches!(job.stage, Stage::Mapping { ticket: t } if t == ticket);
-        let Some((&id, job)) = self.jobs.iter_mut().find(|(_, job)| of_ticket(job)) else { return };
-        // Nothing goes on behind the ticket any more: a job that ends now has nothing to call off.
-        job.stage = Stage::Receiving;
-        match result {
-            Ok(partial) => {
-                (job.partial, job.received) = (partial, job.count);
-                let credit = self.credit();
-                self.on_progress(now, id, credit);
-            }
-            Err(reason) => self.give_up(id, &reason),
+        match job.first.filter(|_| job.count > 0) {
+            Some(first) => self.begin_map(id, first),
+            None => true,
         }
     }
 
@@ -357,15 +325,16 @@ impl Backend {
     /// Answers when all numbers are in; acknowledges when that is due.
     fn on_progress(&mut self, now: Time, id: u128, credit: u64) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        if job.received > job.count {
-            let reason = format!("{} numbers came for a shard of {}", job.received, job.count);
+        let received = job.fold.received();
+        if received > job.count {
+            let reason = format!("{received} numbers came for a shard of {}", job.count);
             return self.give_up(id, &reason);
         }
-        if job.received == job.count && matches!(job.stage, Stage::Receiving) {
-            let (name, function) = (self.settings.name.clone(), job.reduction.name().to_owned());
+        if received == job.count && matches!(job.stage, Stage::Receiving) {
+            let (name, function) = (self.settings.name.clone(), job.fold.reduction.name().to_owned());
             let lines = [
                 Line::ServerReceived { name: name.clone(), count: job.count },
-                Line::ServerFinished { name: name.clone(), function, value: job.partial },
+                Line::ServerFinished { name: name.clone(), function, value: job.fold.value() },
             ];
             self.out.extend(lines.map(|line| Out::Event(Event::Screen(line))));
             self.out.push_back(Out::Event(Event::Log(Record::ShardReceived {
@@ -406,6 +375,7 @@ impl Backend {
     /// Takes a job away, and calls off what is mapped for it.
     fn remove(&mut self, id: u128) -> Option<Job> {
         let job = self.jobs.remove(&id)?;
+        self.let_go(id, &job);
         if let Stage::Mapping { ticket } = job.stage {
             self.out.push_back(Out::Unmap { ticket });
         }
@@ -444,6 +414,7 @@ impl Machine for Backend {
         match input {
             Input::Datagram { from, bytes } => self.on_datagram(now, from, bytes),
             Input::Mapped { ticket, result } => self.on_mapped(now, ticket, result),
+            Input::Kept(records) => self.on_kept(now, records),
             other => debug_assert!(false, "a backend has no connections: {other:?}"),
         }
     }
@@ -451,6 +422,7 @@ impl Machine for Backend {
     fn handle_timeout(&mut self, now: Time) {
         let due = self.jobs.iter().filter(|(_, job)| job.next_timeout() <= now);
         let due: Vec<u128> = due.map(|(&id, _)| id).collect();
+        self.forget_left(now);
         let credit = self.credit();
         for id in due {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
@@ -477,8 +449,11 @@ impl Machine for Backend {
             }
             Some(Out::Map { ticket, rows, reduction }) => Output::Map { ticket, rows, reduction },
             Some(Out::Unmap { ticket }) => Output::Unmap { ticket },
+            Some(Out::Keep { job, kept }) => Output::Keep { job, kept },
             Some(Out::Event(event)) => Output::Event(event),
-            None => Output::Wake(self.jobs.values().map(Job::next_timeout).min()),
+            None => {
+                Output::Wake(self.jobs.values().map(Job::next_timeout).chain(self.left.until()).min())
+            }
         }
     }
 

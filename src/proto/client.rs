@@ -16,13 +16,16 @@ use crate::time::Time;
 use crate::wire::auth::StreamSeal;
 use crate::wire::frame::{Decoder, Frame, Item};
 use ethnum::I256;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
 /// Most bytes of AWS's frames taken at a time.
 const READ_BYTES: usize = 4096;
+
+/// Most ranges asked for, and not wanted after all.
+const MAX_ASKED: usize = 2 * MAX_BACKENDS * MAX_ATTEMPTS as usize;
 
 /// What a client is told once.
 #[derive(Clone, Debug)]
@@ -52,9 +55,7 @@ pub struct Client {
     asked_ever: usize,
     /// The next number of the range that is being sent.
     next: u64,
-    /// Ranges sent whole, each counted once however often it is asked for.
-    sent: BTreeSet<(u64, u64)>,
-    sent_numbers: u64,
+    sent: Sent,
     bytes: u64,
     value: Option<I256>,
     began: Time,
@@ -75,11 +76,34 @@ enum Stage {
     Ended,
 }
 
+/// Numbers that were sent, each counted once however often it is asked for: ranges that do not touch, by their
+/// beginnings.
+#[derive(Debug, Default)]
+struct Sent(BTreeMap<u64, u64>);
+
+impl Sent {
+    fn add(&mut self, rows: Range<u64>) {
+        let Range { mut start, mut end } = rows;
+        while let Some((&from, &to)) = self.0.range(..=end).next_back()
+            && to >= start
+        {
+            self.0.remove(&from);
+            (start, end) = (start.min(from), end.max(to));
+        }
+        self.0.insert(start, end);
+    }
+
+    fn count(&self) -> u64 {
+        self.0.iter().map(|(from, to)| to - from).sum()
+    }
+}
+
 #[derive(Debug)]
 enum Out {
     Stream(Conn, Vec<u8>),
     Close(Conn),
     Read(Range<u64>),
+    Unread(Range<u64>),
     Event(Event),
 }
 
@@ -96,8 +120,7 @@ impl Client {
             asked: VecDeque::new(),
             asked_ever: 0,
             next: 0,
-            sent: BTreeSet::new(),
-            sent_numbers: 0,
+            sent: Sent::default(),
             bytes: 0,
             value: None,
             began: now,
@@ -159,6 +182,7 @@ impl Client {
     fn on_frame(&mut self, frame: Frame) {
         match frame {
             Frame::Send { first, end } => self.on_asked(first..end),
+            Frame::Stop { first, end } => self.on_stop(first..end),
             Frame::Result { value } => self.on_result(value),
             Frame::Error { reason } => self.fail(format!("AWS reports: {reason}")),
             Frame::Notice { text } => self.out.push_back(Out::Event(Event::Stderr(text))),
@@ -174,7 +198,7 @@ impl Client {
                 .fail("AWS asks for the numbers of a dataset, which the backends have".to_owned());
         }
         let in_range = rows.start < rows.end && rows.end <= self.settings.count;
-        if !in_range || self.asked_ever > MAX_BACKENDS * MAX_ATTEMPTS as usize {
+        if !in_range || self.asked_ever > MAX_ASKED {
             let count = self.settings.count;
             return self.fail(format!("AWS asks for numbers {rows:?} of {count}, too far or too often"));
         }
@@ -183,6 +207,23 @@ impl Client {
         }
         self.asked.push_back(rows.clone());
         self.out.push_back(Out::Read(rows));
+    }
+
+    /// What is left of a range is not wanted: AWS is told where the numbers of it end.
+    fn on_stop(&mut self, rows: Range<u64>) {
+        self.asked_ever += 1;
+        if self.asked_ever > MAX_ASKED {
+            return self.fail("AWS asks for numbers and wants them no longer, too often".to_owned());
+        }
+        let Some((conn, _)) = self.conn else { return };
+        if let Some(place) = self.asked.iter().position(|asked| *asked == rows) {
+            self.asked.remove(place);
+            if let Some(next) = self.asked.front().filter(|_| place == 0) {
+                self.next = next.start;
+            }
+            self.out.push_back(Out::Unread(rows.clone()));
+        }
+        self.send(conn, &Frame::Stop { first: rows.start, end: rows.end });
     }
 
     fn on_result(&mut self, value: I256) {
@@ -198,16 +239,13 @@ impl Client {
         let Some(rows) = self.asked.front_mut() else { return };
         debug_assert_eq!(block.first, self.next, "the source skips numbers");
         self.next += block.count;
+        self.sent.add(block.first..self.next);
         self.bytes += block.frames.len() as u64;
         self.out.push_back(Out::Event(Event::Progress { numbers: block.count }));
         if self.next == rows.end {
-            let rows = rows.clone();
             self.asked.pop_front();
             if let Some(next) = self.asked.front() {
                 self.next = next.start;
-            }
-            if self.sent.insert((rows.start, rows.end)) {
-                self.sent_numbers += rows.end - rows.start;
             }
         }
         self.stream(conn, block.frames);
@@ -240,7 +278,7 @@ impl Client {
 
     /// The name of a dataset is as good as its numbers.
     fn has_sent_all(&self) -> bool {
-        self.settings.dataset.is_some() || self.sent_numbers >= self.settings.count
+        self.settings.dataset.is_some() || self.sent.count() >= self.settings.count
     }
 
     /// Shows the answer once all that came before it has been shown.
@@ -329,8 +367,8 @@ impl Machine for Client {
                 }
                 self.fail(reason);
             }
-            Input::Datagram { .. } | Input::Mapped { .. } => {
-                debug_assert!(false, "a client has no UDP socket and maps nothing");
+            Input::Datagram { .. } | Input::Mapped { .. } | Input::Kept(_) => {
+                debug_assert!(false, "a client has no UDP socket, maps nothing and keeps nothing");
             }
         }
     }
@@ -347,6 +385,7 @@ impl Machine for Client {
             Some(Out::Stream(conn, bytes)) => Output::Stream { conn, bytes },
             Some(Out::Close(conn)) => Output::Close { conn },
             Some(Out::Read(rows)) => Output::Read { rows },
+            Some(Out::Unread(rows)) => Output::Unread { rows },
             Some(Out::Event(event)) => Output::Event(event),
             None => Output::Wake(self.silent_at()),
         }
@@ -358,5 +397,26 @@ impl Machine for Client {
 
     fn jobs(&self) -> usize {
         usize::from(self.stage != Stage::Ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_sent_twice_counts_once(ranges in proptest::collection::vec((0u64..60, 1u64..20), 0..20)) {
+            let (mut sent, mut rows) = (Sent::default(), std::collections::BTreeSet::new());
+            for (from, count) in ranges {
+                sent.add(from..from + count);
+                rows.extend(from..from + count);
+                prop_assert_eq!(sent.count(), rows.len() as u64);
+            }
+            // None touch.
+            let ranges: Vec<_> = sent.0.iter().collect();
+            prop_assert!(ranges.windows(2).all(|two| two[0].1 < two[1].0));
+        }
     }
 }

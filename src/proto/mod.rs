@@ -77,6 +77,8 @@ pub enum Input<'a> {
         /// The partial result.
         result: Result<I256, String>,
     },
+    /// Backend only, before anything else: what [`Output::Keep`] has kept for it, perhaps not the latest.
+    Kept(Vec<backend::Kept>),
 }
 
 /// Numbers, encoded as DATA frames (`wire::frame::encode_data`).
@@ -120,6 +122,11 @@ pub enum Output<'a> {
         /// Indices.
         rows: Range<u64>,
     },
+    /// Client only: read no more of a range that [`Output::Read`] asked for.
+    Unread {
+        /// As it was asked for.
+        rows: Range<u64>,
+    },
     /// Backend only: map these rows of the dataset, which may take its time, and answer by [`Input::Mapped`].
     Map {
         /// Names the answer; never used again.
@@ -133,6 +140,14 @@ pub enum Output<'a> {
     Unmap {
         /// Whose.
         ticket: u64,
+    },
+    /// Backend only: keep this for a process that is started after this one has died; no longer what was kept
+    /// of this job before.
+    Keep {
+        /// The job's ID.
+        job: u128,
+        /// How far it is; `None` where nothing of it is to be kept.
+        kept: Option<backend::Kept>,
     },
     /// Something to show or to write down.
     Event(Event),

@@ -148,6 +148,8 @@ pub struct Plan {
     pub client_stall: Duration,
     /// Whether AWS paces as on loopback.
     pub loopback: bool,
+    /// Whether backends are checkpointed.
+    pub checkpoint: bool,
     /// For each backend, the dataset there.
     pub staged: Vec<Staged>,
     /// When forged or repeated datagrams turn up.
@@ -207,6 +209,7 @@ impl Plan {
             loopback: rng.chance(0.5),
             staged,
             spoofs: (0..spoofs).map(|_| moment(rng)).collect(),
+            checkpoint: rng.chance(0.5),
         }
     }
 

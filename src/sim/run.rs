@@ -85,6 +85,9 @@ impl Stage {
         for i in 0..k {
             let node =
                 world.add(&backend_name(i), backend_addr(i), Time::ZERO, backend_factory(&plan, i));
+            if plan.checkpoint {
+                world.set_keeping(node);
+            }
             if let Some(client) = plan.clients.iter().find(|client| client.is_dataset) {
                 world.set_shelf(node, shelf(client.rows.clone(), plan.staged[i]));
             }
@@ -170,6 +173,11 @@ impl Stage {
                 failures.push(format!(
                     "rest: node {node} has jobs {jobs:?}, next wake {wake:?}, long after"
                 ));
+            }
+        }
+        for node in self.cast.backends..self.cast.clients {
+            if self.world.jobs(node).is_some() && !self.world.keeps_nothing(node) {
+                failures.push(format!("rest: node {node} still has something kept, long after"));
             }
         }
         let honest = self.plan.clients.iter().all(|c| c.manner == Manner::Honest);
@@ -290,6 +298,7 @@ fn backend_factory(plan: &Plan, i: usize) -> Factory {
         key: plan.key,
         reductions: Registry::course(),
         dataset: (plan.staged[i] != Staged::Absent).then_some(DATASET),
+        keeps: plan.checkpoint,
     };
     Box::new(move |_, rng| Box::new(backend::Backend::new(settings.clone(), rng)))
 }
@@ -349,9 +358,37 @@ mod tests {
             restart_wait: Duration::from_secs(10),
             client_stall: Duration::from_secs(10),
             loopback: true,
+            checkpoint: false,
             staged: vec![Staged::There(Duration::from_secs(2)); 3],
             spoofs: Vec::new(),
         }
+    }
+
+    /// Numbers that are sent, with backends that are checkpointed.
+    fn checkpointed(faults: Vec<(usize, Fault)>) -> Plan {
+        let mut plan = plan(faults);
+        plan.clients[0].is_dataset = false;
+        (plan.checkpoint, plan.datagram_bytes, plan.credit_bytes) = (true, 256, 2048);
+        plan
+    }
+
+    #[test]
+    fn a_backend_that_comes_back_goes_on_where_its_checkpoint_is() {
+        let mut resumed = 0;
+        for datagrams in 1..20 {
+            for seed in 0..10 {
+                let back = Some(Duration::from_millis(50));
+                let dies = (1, Fault::Crash { at: Err(datagrams), back });
+                let plan = checkpointed(vec![dies]);
+                let run = Stage::new(plan, Rng::from_seed(seed), Trace::new(true)).play();
+                let failures = &run.failures;
+                assert!(failures.is_empty(), "{datagrams} {seed}: {failures:?}\n{}", run.trace);
+                assert_eq!(run.answers, 1);
+                let from = |line: &str| line.contains("Accept {") && !line.contains("from: 0 }");
+                resumed += usize::from(run.trace.lines().any(from));
+            }
+        }
+        assert!(resumed > 20, "{resumed}");
     }
 
     fn played(faults: Vec<(usize, Fault)>, seed: u64) -> Run {

@@ -6,6 +6,8 @@
 //! is left out: system calls that fail, and clocks that differ between machines.
 
 mod conn;
+mod entry;
+mod keeps;
 mod shelf;
 mod spoof;
 #[cfg(test)]
@@ -19,7 +21,9 @@ use crate::proto::{Input, Machine, Output};
 use crate::rng::Rng;
 use crate::time::Time;
 use conn::Connection;
+use entry::Entry;
 use ethnum::I256;
+use keeps::Keeps;
 pub use shelf::Shelf;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -66,25 +70,6 @@ enum Happening {
     Spoof,
 }
 
-struct Entry(Time, u64, Happening);
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Entry) -> bool {
-        (self.0, self.1) == (other.0, other.1)
-    }
-}
-impl Eq for Entry {}
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Entry) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Entry {
-    fn cmp(&self, other: &Entry) -> std::cmp::Ordering {
-        (self.0, self.1).cmp(&(other.0, other.1))
-    }
-}
-
 /// The file beside a client: what `Output::Read` reads.
 #[derive(Clone, Debug, Default)]
 pub struct File {
@@ -109,6 +94,7 @@ struct Node {
     reads: VecDeque<Range<u64>>,
     block_due: bool,
     shelf: Shelf,
+    keeps: Option<Keeps>,
     /// Tickets of what is being mapped.
     maps: BTreeSet<u64>,
     conns: Vec<(usize, usize)>,
@@ -194,6 +180,7 @@ impl<O: Observer> World<O> {
             reads: VecDeque::new(),
             block_due: false,
             shelf: Shelf::default(),
+            keeps: None,
             maps: BTreeSet::new(),
             conns: Vec::new(),
             fuse: None,
@@ -210,6 +197,11 @@ impl<O: Observer> World<O> {
     /// Puts a dataset where a backend finds it.
     pub fn set_shelf(&mut self, node: NodeId, shelf: Shelf) {
         self.nodes[node].shelf = shelf;
+    }
+
+    /// Has what a backend keeps outlive it.
+    pub fn set_keeping(&mut self, node: NodeId) {
+        self.nodes[node].keeps = Some(Keeps::default());
     }
 
     /// Sets the weather from `a` to `b`; [`Weather::fair`] where never set.
@@ -349,6 +341,7 @@ impl<O: Observer> World<O> {
         n.machine = Some((n.factory)(self.now, rng));
         self.trace.note(self.now, node as u64, || format!("{} starts", n.name));
         self.observer.lives(self.now, node, true);
+        self.restore(node);
         self.drive(node);
     }
 
@@ -423,8 +416,10 @@ impl<O: Observer> World<O> {
                 Output::Stream { conn, bytes } => self.write(node, conn, &bytes),
                 Output::Close { conn } => self.close(node, conn),
                 Output::Read { rows } => self.read(node, rows),
+                Output::Unread { rows } => self.unread(node, &rows),
                 Output::Map { ticket, rows, reduction } => self.map(node, ticket, rows, &*reduction),
                 Output::Unmap { ticket } => self.unmap(node, ticket),
+                Output::Keep { job, kept } => self.keep(node, job, kept),
                 Output::Event(event) => {
                     let name = &self.nodes[node].name;
                     self.trace.note(self.now, node as u64, || format!("{name}: {event:?}"));

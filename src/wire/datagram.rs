@@ -47,8 +47,9 @@ pub struct Header {
 pub enum Body<'a> {
     /// AWS: a shard of `count` numbers for reduction `function`; `attempt` counts its restarts.
     Open { attempt: u32, shard: u32, count: u64, function: String },
-    /// Backend: go on, with at most `credit` bytes in flight. The header holds its session.
-    Accept { attempt: u32, shard: u32, credit: u64 },
+    /// Backend: go on, with at most `credit` bytes in flight. The header holds its session. It has the shard's
+    /// numbers before `from`, counted from 0, by a checkpoint.
+    Accept { attempt: u32, shard: u32, credit: u64, from: u64 },
     /// AWS: numbers. `seq` names the content, `tx` this transmission of it.
     Data { width: u8, ack_requested: bool, seq: u64, tx: u64, numbers: &'a [u8] },
     /// Backend: what has arrived.
@@ -113,10 +114,11 @@ pub fn encode(header: Header, body: &Body<'_>, out: &mut Vec<u8>) {
             put_name(out, function);
             OPEN
         }
-        Body::Accept { attempt, shard, credit } => {
+        Body::Accept { attempt, shard, credit, from } => {
             out.extend_from_slice(&attempt.to_le_bytes());
             out.extend_from_slice(&shard.to_le_bytes());
             out.extend_from_slice(&credit.to_le_bytes());
+            out.extend_from_slice(&from.to_le_bytes());
             ACCEPT
         }
         Body::Data { width, ack_requested, seq, tx, numbers } => {
@@ -226,11 +228,12 @@ fn decode_body(kind: u8, flags: u8, b: &[u8]) -> Result<Body<'_>, Defect> {
             }
         }
         ACCEPT => {
-            at_least(16, "ACCEPT")?;
+            at_least(24, "ACCEPT")?;
             Body::Accept {
                 attempt: LE::read_u32(b),
                 shard: LE::read_u32(&b[4..]),
                 credit: LE::read_u64(&b[8..]),
+                from: LE::read_u64(&b[16..]),
             }
         }
         DATA => {
@@ -355,7 +358,7 @@ mod tests {
             let function = "MAX".to_owned();
             let rows = Body::OpenRows { attempt: c, shard: c ^ 1, first, count, function, dataset };
             round_trip(header, &rows);
-            round_trip(header, &Body::Accept { attempt: c, shard: c ^ 1, credit: a });
+            round_trip(header, &Body::Accept { attempt: c, shard: c ^ 1, credit: a, from: b });
             round_trip(header, &Body::Ack(ack));
             round_trip(header, &Body::Ping { tx: a });
             let value = (I256::from(hi) << 128) | I256::from(lo);

@@ -35,6 +35,8 @@ pub enum Frame {
     /// Client, in place of HELLO: the numbers are all `count` rows of a dataset, which the backends
     /// have, or get by themselves.
     Dataset { function: String, count: u64, dataset: dataset::Id },
+    /// AWS: what is left of this range, which it has asked for, is wanted no longer. Client: no more of it comes.
+    Stop { first: u64, end: u64 },
 }
 
 const HELLO: u8 = 1;
@@ -46,6 +48,7 @@ const NOTICE: u8 = 6;
 const ALIVE: u8 = 7;
 const ABORT: u8 = 8;
 const DATASET: u8 = 9;
+const STOP: u8 = 10;
 
 impl Frame {
     /// Appends the frame's bytes to `out`. Reasons over the limit are cut.
@@ -85,6 +88,11 @@ impl Frame {
                 body.extend_from_slice(&dataset.0);
                 DATASET
             }
+            Frame::Stop { first, end } => {
+                body.extend_from_slice(&first.to_le_bytes());
+                body.extend_from_slice(&end.to_le_bytes());
+                STOP
+            }
         };
         put_header(out, kind, 0, body.len() as u64);
         out.extend_from_slice(&body);
@@ -120,6 +128,10 @@ impl Frame {
                 let function = get_name(&body[..16], "the reduction type")?;
                 let (count, dataset) = (LE::read_u64(&body[16..]), get_dataset(&body[24..]));
                 Frame::Dataset { function, count, dataset }
+            }
+            STOP => {
+                exactly(16, "STOP")?;
+                Frame::Stop { first: LE::read_u64(body), end: LE::read_u64(&body[8..]) }
             }
             other => return Err(Defect::Field { field: "kind", value: u64::from(other) }),
         })

@@ -15,4 +15,4 @@ mod link;
 mod node;
 
 pub use link::ping_period;
-pub use node::{Error, Settings, Told, holder, worker};
+pub use node::{Error, Outside, Settings, Told, holder, worker};

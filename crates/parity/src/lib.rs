@@ -7,6 +7,7 @@
 //! After Ch. D. V. Subba Rao and M. M. Naidu, "Enhanced N+1 Parity Scheme combined with Message Logging".
 
 pub mod arena;
+pub mod backends;
 pub mod code;
 pub mod digest;
 pub mod id;

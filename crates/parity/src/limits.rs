@@ -50,3 +50,8 @@ pub const FULL_LOG_LIMIT: Duration = Duration::from_secs(60);
 pub const MAX_RESTARTS: u32 = 1000;
 /// How long members may take to end once the first has.
 pub const PARTING_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often a group of backends takes a checkpoint at most, while there is something new.
+pub const GROUP_INTERVAL: Duration = Duration::from_millis(10);
+/// How long after a group has failed a member begins anew.
+pub const GROUP_PAUSE: Duration = Duration::from_millis(100);

@@ -328,7 +328,7 @@ impl World {
                     Input::Opened { member, went } => Input::Opened { member, went },
                     Input::Closed { member } => Input::Closed { member },
                     Input::Frame { from, frame } => Input::Frame { from, frame },
-                    Input::Stepped(_) | Input::Encoded(_) => return,
+                    Input::Stepped(_) | Input::Encoded(_) | Input::Changed => return,
                 };
                 holder.handle_input(now, input);
             }

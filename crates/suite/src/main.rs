@@ -1,5 +1,6 @@
 //! `offload`: every room of the project behind one door.
 
+mod course;
 mod dataset;
 mod grade;
 mod image;
@@ -33,9 +34,10 @@ enum Command {
     /// What `./client` becomes where a dataset is staged.
     #[command(hide = true)]
     Client(dataset::Client),
-    /// What a backend server becomes where a dataset is staged.
+    /// What a backend server becomes where a dataset is staged, or backends are checkpointed.
     #[command(hide = true)]
-    Backend(dataset::Backend),
+    Backend(course::Backend),
+    Holder(course::Holding),
 }
 
 fn main() -> ExitCode {
@@ -51,7 +53,8 @@ fn main() -> ExitCode {
         Command::Image(command) => image::run(&command),
         Command::Parity(command) => parity::run(command),
         Command::Client(arguments) => dataset::client(&arguments).map(|()| ExitCode::SUCCESS),
-        Command::Backend(arguments) => dataset::backend(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Backend(arguments) => course::backend(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Holder(arguments) => course::holder(&arguments).map(|()| ExitCode::SUCCESS),
     };
     match done {
         Ok(status) => status,

@@ -5,6 +5,7 @@
 //! a dataset is asked for nothing. What is left out: routing datagrams and driving several jobs (`aws`), one
 //! backend's session (`shard`), who takes over from a backend that has failed (`takeover`).
 
+use super::request::Request;
 use super::shard::{Shard, Terms, Told};
 use super::takeover::Standing;
 use super::{Context, Out, Settings};
@@ -27,15 +28,6 @@ use std::sync::Arc;
 const CONTROL_ROOM_BYTES: usize = 2048;
 /// The same while numbers are taken.
 const READ_BYTES: usize = 256 << 10;
-
-/// A range that the client has been asked for.
-#[derive(Debug)]
-struct Request {
-    shard: usize,
-    attempt: u32,
-    next: u64,
-    end: u64,
-}
 
 /// The DATA frame that is arriving.
 #[derive(Debug)]
@@ -74,7 +66,9 @@ pub(super) struct Job {
     pub shards: Vec<Shard>,
     /// How each backend has done, in the order of the configuration.
     pub standings: Vec<Standing>,
-    requests: VecDeque<Request>,
+    pub(super) requests: VecDeque<Request>,
+    /// Ranges that came whole although they were not wanted any more, of which the client will say so.
+    pub(super) late: Vec<(u64, u64)>,
     shown: Shown,
     /// Since when the client owes a frame.
     owed_since: Option<Time>,
@@ -107,6 +101,7 @@ impl Job {
             shards: Vec::new(),
             standings: Vec::new(),
             requests: VecDeque::new(),
+            late: Vec::new(),
             shown: Shown::default(),
             owed_since: Some(now),
             alive_at: now + ALIVE_INTERVAL,
@@ -180,6 +175,7 @@ impl Job {
             Frame::Dataset { function, count, dataset } if self.stage == Stage::Greeting => {
                 self.on_hello(now, function, count, Some(dataset), cx)
             }
+            Frame::Stop { first, end } => self.on_stopped(first, end),
             Frame::Abort { reason } => Err(format!("the client gave up: {reason}")),
             other => Err(format!("the client sent {other:?}, which is not its to send now")),
         }
@@ -233,6 +229,10 @@ impl Job {
             let (last, next, end) = (first.saturating_add(count), request.next, request.end);
             return Err(format!("the client sends numbers {first}..{last}; {next}..{end} are due"));
         }
+        let shard = &mut self.shards[request.shard];
+        if shard.wants(request.attempt) {
+            shard.passes(first + count - shard.range.start);
+        }
         self.data = Data { width, numbers: count, bytes_left: count * u64::from(width) };
         Ok(())
     }
@@ -250,12 +250,12 @@ impl Job {
             return;
         }
         request.next += self.data.numbers;
-        if request.next == request.end {
+        if request.is_whole() {
             shard.received = true;
             if wanted {
                 shard.finish();
             }
-            self.requests.pop_front();
+            self.whole();
         }
     }
 
@@ -398,19 +398,23 @@ impl Job {
     fn on_told(&mut self, now: Time, i: usize, told: Told, cx: &mut Context<'_>) -> Result<(), String> {
         match told {
             Told::Accepted => {
-                let (attempt, range) = (self.shards[i].attempt, self.shards[i].range.clone());
+                let shard = &self.shards[i];
+                let (next, end) = (shard.range.start + shard.from, shard.range.end);
                 self.requests.push_back(Request {
                     shard: i,
-                    attempt,
-                    next: range.start,
-                    end: range.end,
+                    attempt: shard.attempt,
+                    first: next,
+                    next,
+                    end,
+                    stops: false,
                 });
-                self.send(&Frame::Send { first: range.start, end: range.end }, cx);
+                self.send(&Frame::Send { first: next, end }, cx);
             }
             Told::Delivered => self.shards[i].delivered = true,
             Told::Waiting(text) => self.tell(text, cx),
             Told::Failed(text) => return Err(text),
-            Told::Lost(failure) => return self.on_lost(now, i, failure, cx),
+            Told::Lost => self.stop(i, cx),
+            Told::LostRows(failure) => return self.on_lost(now, i, failure, cx),
             Told::Record(record) => cx.log(record),
         }
         Ok(())
@@ -463,7 +467,7 @@ impl Job {
         self.send(&Frame::Result { value }, cx);
     }
 
-    fn send(&mut self, frame: &Frame, cx: &mut Context<'_>) {
+    pub(super) fn send(&mut self, frame: &Frame, cx: &mut Context<'_>) {
         let mut plain = Vec::new();
         frame.encode(&mut plain);
         let bytes = match &mut self.seal {

@@ -6,6 +6,7 @@
 //! backend's session (`shard`), who does the rows of a backend that has failed (`takeover`).
 
 mod job;
+mod request;
 mod shard;
 mod takeover;
 
@@ -270,8 +271,8 @@ impl Machine for Aws {
                 Ok(())
             }),
             Input::Closed { conn, error } => self.with_job(now, conn, |job, _| job.on_closed(error)),
-            Input::Block(_) | Input::Mapped { .. } => {
-                debug_assert!(false, "AWS reads no numbers and maps none");
+            Input::Block(_) | Input::Mapped { .. } | Input::Kept(_) => {
+                debug_assert!(false, "AWS reads no numbers, maps none and keeps nothing");
             }
         }
     }

@@ -53,6 +53,8 @@ pub(super) struct Terms {
 pub(super) enum Told {
     /// The backend is there and wants the numbers.
     Accepted,
+    /// It has died: what is on its way to it is not wanted.
+    Lost,
     /// Every number has been acknowledged.
     Delivered,
     /// The backend has not answered for a while; a sentence for people.
@@ -60,7 +62,7 @@ pub(super) enum Told {
     /// The shard cannot be done; the job's end.
     Failed(String),
     /// The backend has failed at rows of a dataset, which another may do.
-    Lost(Failure),
+    LostRows(Failure),
     /// For the log.
     Record(Record),
 }
@@ -116,6 +118,10 @@ pub(super) struct Shard {
     pub received: bool,
     /// The backend has had the whole range at least once.
     pub delivered: bool,
+    /// How many of its first numbers the backend has had before this attempt.
+    pub from: u64,
+    /// How many of them, at most, backends have ever been sent.
+    passed: u64,
     pub partial: Option<I256>,
     pub attempt: u32,
     /// How often backends have lost or refused it, where it is rows of a dataset.
@@ -159,6 +165,8 @@ impl Shard {
             received: range.is_empty() || terms.dataset.is_some(),
             range,
             delivered: false,
+            from: 0,
+            passed: 0,
             partial: None,
             attempt: 0,
             failures: 0,
@@ -222,6 +230,7 @@ impl Shard {
             self.told.push_back(Told::Failed(text));
             return;
         }
+        self.told.push_back(Told::Lost);
         self.begin(now, rng);
     }
 
@@ -237,10 +246,10 @@ impl Shard {
     /// Takes in what the backend says. Whatever does not fit the stage and session changes nothing.
     pub fn on_datagram(&mut self, now: Time, header: Header, body: &Body<'_>, rng: &mut Rng) {
         match (&mut self.stage, body) {
-            (Stage::Opening { .. }, Body::Accept { attempt, shard, credit })
+            (Stage::Opening { .. }, Body::Accept { attempt, shard, credit, from })
                 if (*attempt, *shard) == (self.attempt, self.index) && header.session != 0 =>
             {
-                self.on_accept(now, header.session, *credit);
+                self.on_accept(now, header.session, *credit, *from);
             }
             (Stage::Opening { .. }, Body::Abort { reason }) if header.session == 0 => {
                 self.on_refused(reason, "refuses");
@@ -261,7 +270,10 @@ impl Shard {
         }
     }
 
-    fn on_accept(&mut self, now: Time, session: u64, credit: u64) {
+    fn on_accept(&mut self, now: Time, session: u64, credit: u64, from: u64) {
+        if !self.begin_at(from) {
+            return;
+        }
         let header = Header { job: self.id, session };
         let Stage::Opening { opener, sent_at, resent, .. } = &mut self.stage else { return };
         let mut rtt = Rtt::default();
@@ -272,7 +284,7 @@ impl Shard {
         let Some(seal) = opener.take_seal() else { return };
         let terms = &self.terms;
         let mut sender = Box::new(Sender::new(header, terms.path, terms.datagram, credit, rtt));
-        let silent = self.range.is_empty() || terms.dataset.is_some();
+        let silent = self.from == self.range.end - self.range.start || terms.dataset.is_some();
         if silent {
             sender.finish();
         }
@@ -284,6 +296,7 @@ impl Shard {
             job: job_name(self.terms.job),
             shard: self.name.clone(),
             attempt: self.attempt,
+            from: self.from,
             credit_bytes: credit,
             rtt_us: round_trip.as_secs_f64() * 1e6,
         });
@@ -308,7 +321,7 @@ impl Shard {
             }
             Body::Result { count, value } => self.on_result(now, session, *count, *value),
             Body::Gone if self.terms.dataset.is_some() => {
-                self.told.push_back(Told::Lost(Failure::Forgotten));
+                self.told.push_back(Told::LostRows(Failure::Forgotten));
             }
             Body::Gone => self.restart(now, "has forgotten the job: it was started anew", rng),
             Body::Abort { reason } => self.on_refused(reason, "gives up"),
@@ -363,7 +376,7 @@ impl Shard {
                 let stuck = sender.stuck_since().is_some_and(|at| now >= at + stuck_wait);
                 let silent = now.since(self.heard) >= BACKEND_SILENCE;
                 if silent && dataset.is_some() {
-                    self.told.push_back(Told::Lost(Failure::Silent));
+                    self.told.push_back(Told::LostRows(Failure::Silent));
                 } else if silent {
                     self.restart(now, "fell silent", rng);
                 } else if stuck {

@@ -2,17 +2,15 @@
 //!
 //! What is left out: what moves it (`backend`).
 
+use super::fold::Fold;
 use crate::dataset;
 use crate::limits::{BACKEND_SILENCE, JOB_SILENCE};
 use crate::proto::rudp::receiver::Receiver;
 use crate::proto::rudp::rtt::{Retry, Rtt};
 use crate::proto::seal::Seal;
-use crate::reduction::Reduction;
 use crate::time::Time;
 use crate::wire::datagram::{Body, Header, encode};
-use ethnum::I256;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 /// What OPEN or OPEN ROWS says.
 pub(super) struct Open {
@@ -58,14 +56,15 @@ pub(super) enum Stage {
 pub(super) struct Job {
     pub header: Header,
     pub attempt: u32,
+    pub shard: u32,
     pub aws: SocketAddr,
     pub seal: Seal,
-    pub reduction: Arc<dyn Reduction>,
     pub count: u64,
     /// The first row, where the numbers are a dataset's.
     pub first: Option<u64>,
-    pub received: u64,
-    pub partial: I256,
+    pub fold: Fold,
+    /// How many of its first numbers are kept beyond this process.
+    pub kept: u64,
     pub receiver: Receiver,
     pub stage: Stage,
     pub heard: Time,
@@ -80,7 +79,7 @@ impl Job {
     }
 
     pub fn result(&mut self) -> Vec<u8> {
-        self.message(&Body::Result { count: self.count, value: self.partial })
+        self.message(&Body::Result { count: self.count, value: self.fold.value() })
     }
 
     /// How long AWS may be silent.

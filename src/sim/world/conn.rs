@@ -201,6 +201,17 @@ impl<O: Observer> World<O> {
         self.plan_block(node);
     }
 
+    /// A range is known by its end, since its beginning moves.
+    pub(super) fn unread(&mut self, node: NodeId, rows: &Range<u64>) {
+        let n = &mut self.nodes[node];
+        match n.reads.iter().position(|read| read.end == rows.end && read.start >= rows.start) {
+            Some(place) => drop(n.reads.remove(place)),
+            None => {
+                self.faults.push(format!("{}: calls off rows {rows:?}, which it does not read", n.name))
+            }
+        }
+    }
+
     /// The next block is read when the one before is with the kernel.
     fn plan_block(&mut self, node: NodeId) {
         let n = &self.nodes[node];

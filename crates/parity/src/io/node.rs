@@ -12,14 +12,14 @@ use offload::config::{Key, recipe};
 use offload::time::Time;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 /// Who takes part in a run, and where.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct Settings {
     pub silence: Duration,
     /// Greater than that of any process that was this member before, which is refused from then on.
     pub life: u64,
+    /// What tells the task that the world outside has changed.
+    pub outside: Outside,
 }
 
 impl Settings {
@@ -48,7 +50,8 @@ impl Settings {
         shape: String,
         addresses: BTreeMap<Member, SocketAddr>,
     ) -> Settings {
-        Settings { me, run, shape, addresses, key: None, silence: SILENCE_LIMIT, life: 1 }
+        let outside = Outside::default();
+        Settings { me, run, shape, addresses, key: None, silence: SILENCE_LIMIT, life: 1, outside }
     }
 
     /// Nobody listens or dials off loopback without a key.
@@ -58,6 +61,36 @@ impl Settings {
             Some(address) => Err(Error::Exposed { address }),
             None => Ok(()),
         }
+    }
+}
+
+/// Tells a member that the world outside, which its task looks at in each step, has changed.
+#[derive(Clone, Default)]
+pub struct Outside(Arc<(AtomicBool, Mutex<Option<Wake>>)>);
+
+type Wake = Box<dyn Fn() + Send>;
+
+impl Outside {
+    /// It has. Never blocks.
+    pub fn changed(&self) {
+        self.0.0.store(true, Ordering::Release);
+        if let Some(wake) = &*self.0.1.lock().unwrap_or_else(PoisonError::into_inner) {
+            wake();
+        }
+    }
+
+    fn wake_by(&self, wake: Wake) {
+        *self.0.1.lock().unwrap_or_else(PoisonError::into_inner) = Some(wake);
+    }
+
+    fn take(&self) -> bool {
+        self.0.0.swap(false, Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for Outside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Outside")
     }
 }
 
@@ -191,6 +224,8 @@ enum Come<M> {
     Encoded(Box<Encoded>),
     /// The task has panicked.
     Broken,
+    /// The world outside has changed, as its flag says.
+    Changed,
 }
 
 impl<M> From<Heard> for Come<M> {
@@ -216,6 +251,7 @@ struct Node<N: Machine> {
     steps: Sender<Box<Work<N::Memory>>>,
     encodes: Sender<Box<Encode>>,
     ending: Arc<AtomicBool>,
+    outside: Outside,
     /// Dropped, dialers end.
     dialling: Vec<Sender<()>>,
     threads: Vec<JoinHandle<()>>,
@@ -232,8 +268,11 @@ impl<N: Machine> Node<N> {
     ) -> Result<Node<N>, Error> {
         let address = listener.local_addr().map_err(|e| Error::System("the listening socket", e))?;
         settings.check(address)?;
-        let Settings { me, run, shape, addresses, key, silence, life } = settings;
+        let Settings { me, run, shape, addresses, key, silence, life, outside } = settings;
         let (heard, come) = sync_channel(QUEUE_FRAMES);
+        let wakes = heard.clone();
+        // Where the queue is full, the flag is looked at soon.
+        outside.wake_by(Box::new(move || drop(wakes.try_send(Come::Changed))));
         let hello = Hello { magic: MAGIC, run, shape, member: me, went: Epoch::default(), life };
         let common = Arc::new(Common {
             hello,
@@ -289,6 +328,7 @@ impl<N: Machine> Node<N> {
             steps,
             encodes,
             ending,
+            outside,
             dialling,
             threads,
             wake: None,
@@ -313,8 +353,12 @@ impl<N: Machine> Node<N> {
                 Ok(Come::Stepped(stepped)) => self.machine.handle_input(now, Input::Stepped(stepped)),
                 Ok(Come::Broken) => self.end = Some(Err("the task has panicked".into())),
                 Ok(Come::Encoded(encoded)) => self.machine.handle_input(now, Input::Encoded(encoded)),
+                Ok(Come::Changed) => {}
                 Err(RecvTimeoutError::Timeout) => self.machine.handle_timeout(now),
                 Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.outside.take() {
+                self.machine.handle_input(now, Input::Changed);
             }
             self.drain(sink);
         }

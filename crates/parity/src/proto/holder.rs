@@ -121,7 +121,7 @@ impl Holder {
             Input::Closed { member } => self.on_closed(member),
             Input::Frame { from, frame } => self.on_frame(from, frame),
             // It has no task.
-            Input::Stepped(_) | Input::Encoded(_) => {}
+            Input::Stepped(_) | Input::Encoded(_) | Input::Changed => {}
         }
         while let Some(frame) = self.own.pop_front() {
             self.on_frame(self.me(), frame);

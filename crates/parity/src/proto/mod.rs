@@ -66,6 +66,8 @@ pub enum Input<M> {
     Stepped(Box<Stepped<M>>),
     /// What [`Output::Encode`] asked for is done.
     Encoded(Box<Encoded>),
+    /// The world outside has changed: a task that waits is to look again.
+    Changed,
 }
 
 /// What a member wants done.

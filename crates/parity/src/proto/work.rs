@@ -29,7 +29,8 @@ pub trait Task: Send {
 pub enum Outcome {
     /// With another step.
     Again,
-    /// With another step once a message has come that is not here yet. Nothing else may have changed.
+    /// With another step once a message has come that is not here yet, or the world outside has changed.
+    /// Nothing of the state may have changed.
     Wait,
     /// Not at all: what it has sent is its result.
     Done,

@@ -85,8 +85,10 @@ pub struct Worker<M> {
     counted: bool,
     /// What to say with the diff that is being made: messages taken.
     ending: Option<Vec<u64>>,
-    /// The task waits for a message.
+    /// The task waits for a message, or for the world outside.
     waiting: bool,
+    /// A step has done something since the last checkpoint.
+    worked: bool,
     /// Output that was said.
     said: u64,
     /// What was last told of how far the task is.
@@ -157,6 +159,7 @@ impl<M: Memory> Worker<M> {
             counted: false,
             ending: None,
             waiting: false,
+            worked: false,
             said: 0,
             progress: 0,
             outputs: VecDeque::new(),
@@ -184,6 +187,7 @@ impl<M: Memory> Worker<M> {
             Input::Frame { from, frame } => self.on_frame(now, from, frame),
             Input::Stepped(stepped) => self.on_stepped(*stepped),
             Input::Encoded(encoded) => self.on_encoded(*encoded),
+            Input::Changed => self.waiting = false,
         }
         self.proceed(now);
     }
@@ -195,7 +199,7 @@ impl<M: Memory> Worker<M> {
 
     /// The next thing to do; [`Output::Wake`] ends the round.
     pub fn poll_output(&mut self) -> Output<M> {
-        let quiet = self.asked.is_some() || self.taken > self.committed || self.done;
+        let quiet = self.asked.is_some() || self.taken > self.committed || self.done || !self.worked;
         let wake = (matches!(self.phase, Phase::Running) && !quiet).then_some(self.due);
         self.outputs.pop_front().unwrap_or(Output::Wake(wake))
     }

@@ -2,10 +2,30 @@
 //!
 //! What is left out: what becomes of them on the line (`rudp::sender`).
 
-use super::{Shard, Stage};
+use super::{Shard, Stage, Told};
 use crate::wire::datagram::DATA_HEADER_BYTES;
 
 impl Shard {
+    /// Begins behind the first `from` numbers, which the backend says it has; false where it cannot have them, since
+    /// nobody was ever sent so many.
+    pub(super) fn begin_at(&mut self, from: u64) -> bool {
+        let passed = self.passed;
+        if from > passed {
+            let backend = self.backend();
+            let text =
+                format!("{backend} says that it has {from} numbers of its shard; it was sent {passed}");
+            self.told.push_back(Told::Failed(text));
+            return false;
+        }
+        self.from = from;
+        true
+    }
+
+    /// Numbers before `row` of the shard are about to be pushed.
+    pub fn passes(&mut self, row: u64) {
+        self.passed = self.passed.max(row);
+    }
+
     /// Whether numbers for `attempt` are still wanted; those of a lost attempt are thrown away.
     pub fn wants(&self, attempt: u32) -> bool {
         attempt == self.attempt && matches!(self.stage, Stage::Streaming { .. })

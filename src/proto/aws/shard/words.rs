@@ -17,7 +17,7 @@ impl Shard {
     }
 
     pub(super) fn on_delivered(&mut self, now: Time) {
-        let numbers = self.count();
+        let numbers = self.count() - self.from;
         let Stage::Streaming { sender, result, .. } = &mut self.stage else { return };
         *result = Some(Retry::new(now, sender.rtt().clone()));
         let (stats, rtt) = (sender.stats(), sender.rtt());
@@ -58,7 +58,7 @@ impl Shard {
     /// The backend says why it does not do it.
     pub(super) fn on_refused(&mut self, reason: &str, how: &str) {
         self.told.push_back(match self.terms.dataset {
-            Some(_) => Told::Lost(Failure::Refused(reason.to_owned())),
+            Some(_) => Told::LostRows(Failure::Refused(reason.to_owned())),
             None => Told::Failed(format!("{} {how}: {reason}", self.backend())),
         });
     }
@@ -66,7 +66,7 @@ impl Shard {
     pub(super) fn on_waiting(&mut self, now: Time) {
         if self.terms.dataset.is_some() {
             if now >= self.patience() {
-                self.told.push_back(Told::Lost(Failure::Unanswered));
+                self.told.push_back(Told::LostRows(Failure::Unanswered));
             }
             return;
         }

@@ -162,6 +162,7 @@ impl<M: Memory> Worker<M> {
         self.phase = Phase::Running;
         self.went = self.epoch;
         (self.done, self.counted, self.waiting, self.said) = (false, false, false, 0);
+        self.worked = false;
         (self.due, self.look) = (now + self.settings.interval, now + LOOK);
         for worker in self.others() {
             // What had come before the checkpoint is here already.

@@ -30,7 +30,7 @@ impl<M: Memory> Worker<M> {
                 self.step();
             }
         }
-        let due = now >= self.due || self.hurry || self.done && !self.counted;
+        let due = now >= self.due && self.worked || self.hurry || self.done && !self.counted;
         if due && self.asked.is_none() && self.taken == self.committed && self.granted.is_none() {
             self.asked = Some(self.taken.next());
             self.tell_leader(Body::Ask(self.taken.next()));
@@ -140,6 +140,7 @@ impl<M: Memory> Worker<M> {
             pages: frozen.pages().len() as u32,
         }));
         (self.due, self.hurry, self.granted) = (now + self.settings.interval, false, None);
+        self.worked = false;
         // A message of a sender that was ahead can be taken now.
         self.waiting = false;
         self.flushed.clear();
@@ -249,6 +250,7 @@ impl<M: Memory> Worker<M> {
             self.progress = progress;
             self.outputs.push_back(Output::Event(Event::Progress(progress)));
         }
+        self.worked |= outcome != Outcome::Wait;
         match outcome {
             Outcome::Again => self.waiting = false,
             Outcome::Wait => {}
