@@ -10,6 +10,7 @@ pub mod arena;
 pub mod code;
 pub mod digest;
 pub mod id;
+pub mod inspect;
 pub mod io;
 pub mod ledger;
 pub mod limits;

@@ -43,3 +43,12 @@ pub const MAX_DIAL_PAUSE: Duration = Duration::from_secs(1);
 pub const MAX_RESTARTS: u32 = 1000;
 /// How long members may take to end once the first has.
 pub const PARTING_LIMIT: Duration = Duration::from_secs(5);
+
+/// Bytes of a script at most.
+pub const MAX_SCRIPT_BYTES: u64 = 1 << 20;
+/// Steps of a script at most.
+pub const MAX_SCRIPT_STEPS: usize = 10_000;
+/// Bytes of a process's message log in a script.
+pub const SCRIPT_LOG_BYTES: usize = 1 << 18;
+/// Rows of a process's receipt table in a script.
+pub const SCRIPT_RECEIPTS: usize = 4096;
