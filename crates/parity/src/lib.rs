@@ -7,6 +7,7 @@
 //! After Ch. D. V. Subba Rao and M. M. Naidu, "Enhanced N+1 Parity Scheme combined with Message Logging".
 
 pub mod arena;
+pub mod chance;
 pub mod code;
 pub mod digest;
 pub mod id;
@@ -20,4 +21,5 @@ pub mod proto;
 pub mod run;
 pub mod sim;
 pub mod task;
+pub mod timeline;
 pub mod wire;

@@ -11,12 +11,14 @@ mod member;
 pub use member::{Orders, Said, be};
 
 use crate::arena::Mechanism;
+use crate::chance::Chance;
 use crate::code::Code;
 use crate::id::{Holder, Member, Worker};
 use crate::limits::{MAX_RESTARTS, PARTING_LIMIT};
 use crate::mode::Mode;
 use crate::proto::Event;
 use crate::task::Kind;
+use offload::rng::Rng;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader};
@@ -49,6 +51,8 @@ pub struct Plan {
     pub mechanism: Mechanism,
     /// Who is killed, and when.
     pub kills: Vec<Kill>,
+    /// Each member is killed by chance: how often on average, and the seed.
+    pub chance: Option<(Duration, u64)>,
 }
 
 /// Somebody is killed once the run is so far.
@@ -121,6 +125,7 @@ struct Supervisor<'a> {
     processes: BTreeMap<Member, Process>,
     lives: BTreeMap<Member, u32>,
     kills: Vec<Kill>,
+    chance: Option<Chance>,
     progress: u16,
     report: Report,
     start: Instant,
@@ -180,11 +185,18 @@ impl Supervisor<'_> {
         let report = Report { said: BTreeMap::new(), happened: Vec::new(), elapsed: Duration::ZERO };
         Ok(Supervisor {
             plan,
-            orders,
             listeners,
             processes: BTreeMap::new(),
             lives: BTreeMap::new(),
             kills: plan.kills.clone(),
+            chance: plan.chance.map(|(mean, seed)| {
+                Chance::new(
+                    orders.addresses.iter().map(|(member, _)| *member),
+                    mean,
+                    Rng::from_seed(seed),
+                )
+            }),
+            orders,
             progress: 0,
             report,
             start: Instant::now(),
@@ -241,10 +253,18 @@ impl Supervisor<'_> {
 
     fn supervise(&mut self, tell: &mut impl FnMut(Duration, &Happened)) -> Result<(), Error> {
         while !self.processes.is_empty() {
-            let heard = match self.over {
-                None => self.heard.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            let next = self.chance.as_ref().and_then(Chance::peek).filter(|_| self.over.is_none());
+            let left = next.map(|(at, _)| at.saturating_sub(self.start.elapsed()));
+            if let (Some((_, member)), Some(Duration::ZERO)) = (next, left) {
+                self.chance.as_mut().and_then(Iterator::next);
+                self.kill(member, tell);
+                continue;
+            }
+            let heard = match (self.over, left) {
+                (None, None) => self.heard.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                (None, Some(left)) => self.heard.recv_timeout(left),
                 // Who lives on has been told too, or was started again for nothing.
-                Some(at) => self.heard.recv_timeout(PARTING_LIMIT.saturating_sub(at.elapsed())),
+                (Some(at), _) => self.heard.recv_timeout(PARTING_LIMIT.saturating_sub(at.elapsed())),
             };
             match heard {
                 Ok(Heard::Said(member, life, said)) if self.lives.get(&member) == Some(&life) => {
@@ -255,6 +275,7 @@ impl Supervisor<'_> {
                     self.bury(member, tell)?;
                 }
                 Ok(Heard::Ended(..)) => {}
+                Err(RecvTimeoutError::Timeout) if self.over.is_none() => {}
                 Err(_) => return Ok(()),
             }
         }
@@ -282,15 +303,17 @@ impl Supervisor<'_> {
         self.note(Happened::Said(member, said), tell);
         let progress = self.progress;
         let due: Vec<Kill> = self.kills.extract_if(.., |kill| kill.at <= progress).collect();
-        for kill in due {
-            if let Some(process) = self.processes.get(&kill.member) {
-                let pid = i32::try_from(process.child.id()).ok().and_then(Pid::from_raw);
-                // One that has just died is what was asked for.
-                let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
-                self.note(Happened::Killed(kill.member), tell);
-            }
-        }
+        due.into_iter().for_each(|kill| self.kill(kill.member, tell));
         Ok(())
+    }
+
+    fn kill(&mut self, member: Member, tell: &mut impl FnMut(Duration, &Happened)) {
+        if let Some(process) = self.processes.get(&member) {
+            let pid = i32::try_from(process.child.id()).ok().and_then(Pid::from_raw);
+            // One that has just died is what was asked for.
+            let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
+            self.note(Happened::Killed(member), tell);
+        }
     }
 
     /// A member has ended: it is started again, unless the run is over.

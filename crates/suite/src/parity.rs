@@ -3,6 +3,7 @@
 
 mod inspect;
 mod run;
+mod simulate;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 pub enum Command {
     Run(run::Run),
     Inspect(inspect::Inspect),
+    Simulate(simulate::Simulate),
     Doctor(Doctor),
     /// What a member's process becomes; it is of no use by hand.
     #[command(hide = true)]
@@ -39,6 +41,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(arguments) => run::start(&arguments),
         Command::Inspect(arguments) => inspect::show(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Doctor(arguments) => doctor(&arguments),
         Command::Member { orders } => {
             let orders: Orders = serde_json::from_str(&orders).context("the orders of a member")?;

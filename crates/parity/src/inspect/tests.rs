@@ -1,12 +1,13 @@
 use super::*;
+use proptest::prelude::*;
 
 fn played(text: &str, mode: Mode) -> Vec<Shown> {
     play(&Script::parse("test.script", text).unwrap(), mode).unwrap()
 }
 
-fn notes(shown: &[Shown]) -> Vec<&str> {
-    let note = |shown| match shown {
-        &Shown::Note(ref note) => Some(note.as_str()),
+fn notes<'a>(shown: &'a [Shown]) -> Vec<&'a str> {
+    let note = |shown: &'a Shown| match shown {
+        Shown::Note(note) => Some(note.as_str()),
         Shown::Table(..) => None,
     };
     shown.iter().filter_map(note).collect()
@@ -17,12 +18,15 @@ fn refused(text: &str) -> String {
     script.and_then(|script| play(&script, Mode::Enhanced)).unwrap_err().to_string()
 }
 
+/// A table's name, columns and rows.
+type Printed<'a> = (&'a str, &'a Vec<&'a str>, &'a [&'a [&'a str]]);
+
 /// Tables 3 to 9, row by row as they are printed there.
 #[test]
 fn the_papers_tables() {
     let sent = vec!["Ack Status", "Seq Number", "Destination", "Message slot"];
     let receipt = vec!["Ack Status", "Seq Number", "Source"];
-    let expected: [(&str, &Vec<&str>, &[&[&str]]); 7] = [
+    let expected: [Printed<'_>; 7] = [
         ("Table 3:", &sent, &[&["2", "m0", "P1", "Mq34#$62^#"]]),
         ("Table 4:", &sent, &[&["2", "m1", "P2", "Mt*hjkvd#$62^#"]]),
         ("Table 5:", &receipt, &[&["2", "m2", "P2"]]),
@@ -109,6 +113,19 @@ fn ours_keeps_one_number_a_source() {
          \nR\n  Source  Taken  Last\n  A       1      x\n\
          \nT\n  Checkpoint  Seq Number  Destination  Message slot\n  0           y           B            2\n"
     );
+}
+
+proptest! {
+    #[test]
+    fn no_script_does_harm(at in 0usize..2000, new in "[ -~\n]{0,8}", remove in 0usize..40, ours: bool) {
+        let begin = at % PAPER.len();
+        let end = (begin + remove).min(PAPER.len());
+        let text = format!("{}{new}{}", &PAPER[..begin], &PAPER[end..]);
+        let mode = if ours { Mode::Offload } else { Mode::Enhanced };
+        if let Err(error) = Script::parse("x", &text).and_then(|script| play(&script, mode)) {
+            prop_assert!(error.to_string().starts_with("x:"), "{error}");
+        }
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::units;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use offload::rng::Rng;
 use offload_parity::arena::Mechanism;
 use offload_parity::id::{Holder, Member, Worker};
 use offload_parity::limits::PAGE_BYTES;
@@ -11,8 +12,11 @@ use offload_parity::mode::Mode;
 use offload_parity::proto::Event;
 use offload_parity::run::{self, Happened, Kill, Plan, Report, Said};
 use offload_parity::task::Kind;
+use offload_parity::timeline::Timeline;
 use serde_json::json;
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -48,6 +52,15 @@ pub struct Run {
     /// Kill a member once the run is so far: `worker:2@50%` or `holder:0@25%`; may be repeated.
     #[arg(long, value_name = "MEMBER@PERCENT", value_parser = kill)]
     kill: Vec<Kill>,
+    /// Kill each member by chance, every so many seconds on average: more than `--failures` at once end the run.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    mtbf: Option<Duration>,
+    /// The seed of `--mtbf`, to have the same kills again; told where it is not given.
+    #[arg(long, value_name = "N", requires = "mtbf")]
+    seed: Option<u64>,
+    /// Draw what happens to whom and when, as SVG.
+    #[arg(long, value_name = "FILE")]
+    timeline: Option<PathBuf>,
     /// Do not run it again in one process, to compare.
     #[arg(long)]
     no_check: bool,
@@ -109,6 +122,12 @@ fn plan(arguments: &Run) -> anyhow::Result<Plan> {
             );
         }
     }
+    let chance = match (arguments.mtbf, arguments.seed) {
+        (None, _) => None,
+        (Some(mean), Some(seed)) => Some((mean, seed)),
+        // Short enough to be typed.
+        (Some(mean), None) => Some((mean, Rng::from_system()?.below(1_000_000))),
+    };
     let program = std::env::current_exe().context("where this program is")?;
     Ok(Plan {
         program: (program, vec!["parity".into(), "member".into()]),
@@ -120,49 +139,92 @@ fn plan(arguments: &Run) -> anyhow::Result<Plan> {
         buffer_pages: u32::try_from(arguments.buffer / PAGE_BYTES as u64).unwrap_or(u32::MAX).max(1),
         mechanism: arguments.dirty.unwrap_or_else(Mechanism::best),
         kills: arguments.kill.clone(),
+        chance,
     })
 }
 
 /// Runs it.
 pub fn start(arguments: &Run) -> anyhow::Result<ExitCode> {
     let plan = plan(arguments)?;
+    // Before all else: a run whose drawing nobody can have is not begun.
+    let drawing = arguments.timeline.as_ref().map(|path| {
+        let file = File::create(path).with_context(|| format!("{}: --timeline", path.display()))?;
+        anyhow::Ok((path, file))
+    });
+    let drawing = drawing.transpose()?;
+    if let Some((mean, seed)) = plan.chance {
+        let mean = mean.as_secs_f64();
+        eprintln!(
+            "each member is killed every {mean} s on average: --mtbf {mean} --seed {seed} kills so again"
+        );
+    }
     let bar = if io::stderr().is_terminal() { ProgressBar::new(1000) } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{bar:40} {percent}%  {elapsed}  {msg}")?);
-    let report = run::run(&plan, |at, happened| show(&bar, at, happened))?;
+    let mut happened = Vec::new();
+    let report = run::run(&plan, |at, what| {
+        show(&bar, at, what);
+        happened.push((at, what.clone()));
+    });
     bar.finish_and_clear();
+    let end = happened.last().map_or(Duration::ZERO, |(at, _)| *at);
+    let timeline = Timeline::new(&happened, end);
+    // That of a run that has failed is wanted most.
+    let drawn = drawing.map_or(Ok(()), |(path, file)| {
+        draw(file, &timeline, &plan).with_context(|| format!("{}: --timeline", path.display()))
+    });
+    let report = report?;
     let right = if arguments.no_check { None } else { Some(is_right(&plan, &report)) };
     let mut out = io::stdout().lock();
     if arguments.json {
         writeln!(out, "{}", as_json(&plan, &report, right))?;
     } else {
-        for (worker, said) in &report.said {
-            said.iter().try_for_each(|said| writeln!(out, "{worker}: {said}"))?;
-        }
-        let count =
-            |what: fn(&Happened) -> bool| report.happened.iter().filter(|(_, it)| what(it)).count();
-        let checkpoints = count(|it| {
-            matches!(it, Happened::Said(Member::Holder(Holder(0)), Said::Event(Event::Committed(_))))
-        });
-        writeln!(
-            out,
-            "{}, {} workers, mode {}: {:.3} s, {checkpoints} checkpoints, {} deaths",
-            plan.kind,
-            plan.workers,
-            plan.mode,
-            report.elapsed.as_secs_f64(),
-            count(|it| matches!(it, Happened::Died(..))),
-        )?;
-        match right {
-            Some((true, alone)) => writeln!(
-                out,
-                "the answer is that of one process, which took {:.3} s",
-                alone.as_secs_f64()
-            )?,
-            Some((false, _)) => writeln!(out, "the answer is NOT that of one process")?,
-            None => {}
-        }
+        summarize(&mut out, &plan, &report, right)?;
+        write!(out, "{timeline}")?;
     }
+    drawn?;
     Ok(if right.is_some_and(|(right, _)| !right) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn draw(mut file: File, timeline: &Timeline, plan: &Plan) -> io::Result<()> {
+    let title = format!(
+        "{}, {} workers, mode {}, a checkpoint every {} s",
+        plan.kind,
+        plan.workers,
+        plan.mode,
+        plan.interval.as_secs_f64()
+    );
+    file.write_all(timeline.svg(&title).as_bytes())
+}
+
+fn summarize(
+    out: &mut impl Write,
+    plan: &Plan,
+    report: &Report,
+    right: Option<(bool, Duration)>,
+) -> io::Result<()> {
+    for (worker, said) in &report.said {
+        said.iter().try_for_each(|said| writeln!(out, "{worker}: {said}"))?;
+    }
+    let count = |what: fn(&Happened) -> bool| report.happened.iter().filter(|(_, it)| what(it)).count();
+    let checkpoints = count(|it| {
+        matches!(it, Happened::Said(Member::Holder(Holder(0)), Said::Event(Event::Committed(_))))
+    });
+    writeln!(
+        out,
+        "{}, {} workers, mode {}: {:.3} s, {checkpoints} checkpoints, {} deaths",
+        plan.kind,
+        plan.workers,
+        plan.mode,
+        report.elapsed.as_secs_f64(),
+        count(|it| matches!(it, Happened::Died(..))),
+    )?;
+    match right {
+        Some((true, alone)) => {
+            writeln!(out, "the answer is that of one process, which took {:.3} s", alone.as_secs_f64())
+        }
+        Some((false, _)) => writeln!(out, "the answer is NOT that of one process"),
+        None => Ok(()),
+    }
 }
 
 /// Is the answer that of one process? And how long that took.
@@ -215,6 +277,8 @@ fn as_json(plan: &Plan, report: &Report, right: Option<(bool, Duration)>) -> ser
         "mode": plan.mode.name(),
         "workers": plan.workers,
         "failures": plan.failures,
+        "mtbf_s": plan.chance.map(|(mean, _)| mean.as_secs_f64()),
+        "seed": plan.chance.map(|(_, seed)| seed),
         "interval_s": plan.interval.as_secs_f64(),
         "mechanism": plan.mechanism.name(),
         "elapsed_s": report.elapsed.as_secs_f64(),
