@@ -169,8 +169,8 @@ fn key(out: &mut String, y: f64) -> fmt::Result {
         (Mark::Committed(line), "it counts"),
         (Mark::Killed, "killed"),
         (Mark::Died, "dies"),
-        (Mark::Rebuilt(line), "rebuilt, goes on"),
-        (Mark::Recovered(line), "goes back, goes on"),
+        (Mark::Rebuilt(line), "rebuilt from parity"),
+        (Mark::Recovered(line), "goes back"),
     ];
     let mut x = LEFT;
     for (mark, words) in marks {

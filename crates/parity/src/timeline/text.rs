@@ -40,7 +40,7 @@ impl fmt::Display for Timeline {
         }
         writeln!(
             f,
-            "   X dies   . is gone   R goes on   ~ done again: {:.3} s of all workers",
+            "   X dies   . is gone   R goes back   ~ done again: {:.3} s of all workers",
             lost.as_secs_f64()
         )
     }
