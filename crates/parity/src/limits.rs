@@ -66,7 +66,7 @@ pub const MAX_TESTBED_KILLS: usize = 10_000;
 /// Pages that stand for a worker's working set or its log; for what a buffer holds where there is one.
 pub const TESTBED_PAGES: u64 = 32;
 /// Pages of a testbed's working set, or of its log, at most.
-pub const MAX_TESTBED_PAGES: u64 = 256;
+pub const MAX_TESTBED_PAGES: u64 = 128;
 /// Things that happen in one simulated run at most.
 pub const MAX_TESTBED_EVENTS: u64 = 20_000_000;
 /// A simulated run that takes so many times as long as the task alone comes to no end.

@@ -64,7 +64,7 @@ pub struct Row {
     pub optimal_interval_s: Option<f64>,
     /// r at that interval, by equations (2) and (3).
     pub ratio: Option<f64>,
-    /// r at the interval that was simulated, by the same.
+    /// r at the interval that was simulated, by the same: the work between two checkpoints.
     pub ratio_here: Option<f64>,
     /// r as it was in the run with faults.
     pub ratio_measured: Option<f64>,
@@ -124,7 +124,7 @@ pub fn simulate(spec: &Spec) -> Result<Vec<Row>, Failed> {
         let workers = spec.workers_per_group.map_or(all, |most| most.min(all));
         let group = Group { spec, mode: Mode::Plank, workers };
         // Plank's scheme logs nothing, so without checkpoints it is the task alone.
-        let plain = group.run(Duration::MAX, Time(u64::MAX), Faults::default())?;
+        let plain = group.run(false, Time(u64::MAX), Faults::default())?;
         for mode in spec.modes.iter().copied() {
             rows.push(Group { mode, ..group }.row(all / workers, &plain)?);
         }
@@ -138,12 +138,12 @@ impl Group<'_> {
         let holders = spec.code(self.workers)?.holders() as u8;
         let plain_s = plain.finished_s();
         let until = Time::ZERO + Duration::from_secs_f64(plain_s * MAX_TESTBED_FACTOR);
-        let calm = self.run(spec.interval, until, Faults::default())?;
+        let calm = self.run(true, until, Faults::default())?;
         let mut stormy = Vec::new();
         if spec.mtbf.is_some() || !spec.kills.is_empty() {
             for number in 0..groups {
                 let faults = self.faults(number, holders);
-                stormy.push(self.run(spec.interval, until, faults)?);
+                stormy.push(self.run(true, until, faults)?);
             }
         }
         let checkpoints = calm.measured.taken as f64 / f64::from(self.workers);
@@ -166,7 +166,8 @@ impl Group<'_> {
             .zip(recovery_s)
             .map(|((overhead_s, latency_s), recovery_s)| Costs { overhead_s, latency_s, recovery_s });
         let both = failures_per_s.zip(costs);
-        let here_s = spec.interval.as_secs_f64();
+        // Also where a buffer was full sooner, and where time passes while all are frozen.
+        let here_s = plain_s / checkpoints.max(1.0);
         Ok(Row {
             mode: self.mode.name(),
             workers: self.workers * groups,
@@ -212,9 +213,11 @@ impl Group<'_> {
         }
     }
 
-    fn run(self, interval: Duration, until: Time, faults: Faults) -> Result<Ran, Failed> {
+    /// With checkpoints, or without any before the end.
+    fn run(self, checkpoints: bool, until: Time, faults: Faults) -> Result<Ran, Failed> {
         let Group { spec, mode, workers } = self;
         let load = spec.load(mode, workers);
+        let buffer_bytes = spec.buffer_bytes.filter(|_| checkpoints);
         let partners = (0..workers).map(|me| load.receivers(Worker(me)).len()).max().unwrap_or_default();
         let kept = spec.messages_per_interval(load.rounds) as usize * partners;
         let log_bytes = (MARGIN * kept + FEW_MESSAGES) * (ENTRY_BYTES + WORD_BYTES);
@@ -224,9 +227,8 @@ impl Group<'_> {
             log_bytes,
             state_bytes: load.state_bytes(),
             step: (partners * WORD_BYTES, partners),
-            interval,
-            buffer_pages: spec
-                .buffer_bytes
+            interval: if checkpoints { spec.interval } else { Duration::MAX },
+            buffer_pages: buffer_bytes
                 .map_or(u32::MAX, |bytes| bytes.div_ceil(load.page_bytes) as u32 + OTHER_PAGES),
             pages_per_frame: PAGES_PER_FRAME,
             // Its steps are taken here, where it is known how long they take.
@@ -236,7 +238,7 @@ impl Group<'_> {
         let small_pages = (layout.bytes() / PAGE_BYTES) as u32 + 1;
         let image_bytes = spec.state_bytes + u64::from(load.log_pages) * load.page_bytes;
         let fill = |bytes: u64| bytes as f64 / STEPS_A_BUFFER / load.written_bytes_per_s.max(1) as f64;
-        let longest_step = spec.buffer_bytes.map_or(Duration::MAX, |bytes| {
+        let longest_step = buffer_bytes.map_or(Duration::MAX, |bytes| {
             Duration::try_from_secs_f64(fill(bytes)).unwrap_or(Duration::MAX).max(SHORT_STEP)
         });
         let pace = Pace { longest_step, ..spec.pace };

@@ -172,7 +172,7 @@ pub fn start(arguments: &Run) -> anyhow::Result<ExitCode> {
     let drawn = drawing.map_or(Ok(()), |(path, file)| {
         draw(file, &timeline, &plan).with_context(|| format!("{}: --timeline", path.display()))
     });
-    let report = report?;
+    let report = report.inspect_err(|_| eprint!("{timeline}"))?;
     let right = if arguments.no_check { None } else { Some(is_right(&plan, &report)) };
     let mut out = io::stdout().lock();
     if arguments.json {

@@ -93,10 +93,12 @@ fn a_holder_takes_the_longer_the_more_workers_it_has_and_groups_are_the_way_out(
 
 #[test]
 fn a_buffer_that_is_full_is_a_reason_for_a_checkpoint() {
-    let text = spec("").replace("[task]", "mode = 'offload'\nbuffer_mib = 4\n[task]");
-    // 4 MiB are written in ten seconds.
-    let checkpoints = rows(&text)[0].checkpoints;
-    assert!((30.0..=40.0).contains(&checkpoints), "{checkpoints}");
+    let text = spec("").replace("[task]", "mode = 'n+1'\nbuffer_mib = 4\n[task]");
+    let row = &rows(&text)[0];
+    // 4 MiB are written in ten seconds; then all wait for the network.
+    assert!((30.0..=40.0).contains(&row.checkpoints), "{row:?}");
+    let network_s = 3.0 * 4.0 * 1_048_576.0 / 125e6;
+    assert!((row.overhead_s.unwrap() / network_s - 1.0).abs() < 0.3, "{row:?}");
 }
 
 #[test]
@@ -118,6 +120,36 @@ fn the_example_is_near_the_papers_rate() {
     let members = f64::from(spec.workers[0]) + spec.code(spec.workers[0]).unwrap().holders() as f64;
     let rate = members / spec.mtbf.unwrap().as_secs_f64();
     assert!((rate / 6.301e-6 - 1.0).abs() < 1e-5, "{rate}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// Deaths at any time, two at once and in a recovery included: the right answer, or the error for too many.
+    #[test]
+    fn whatever_the_system_ours_and_planks_end_right_or_say_why(
+        (workers, failures) in (1u16..6, 1usize..4),
+        pattern in prop::sample::select(vec!["none", "ring", "all", "first"]),
+        (link, latency, memory) in (10u32..10_000, 0.0f64..50.0, 100u32..10_000),
+        (interval, rate, written) in (1.0f64..15.0, 0.0f64..3.0, 0u32..1500),
+        (detect, restart) in (0.0f64..3.0, 0.0f64..5.0),
+        buffer in prop::option::of(2u32..8),
+        (mtbf, seed) in (50.0f64..500.0, 0u32..1000),
+    ) {
+        let buffer = buffer.map_or(String::new(), |mib| format!("buffer_mib = {mib}\n"));
+        let text = format!(
+            "[system]\nworkers = {workers}\nfailures = {failures}\nlink_mbit_per_s = {link}\n\
+             latency_ms = {latency}\nmemory_mb_per_s = {memory}\ndetect_s = {detect}\nrestart_s = {restart}\n\
+             [checkpoints]\nmode = ['n+1', 'offload']\ninterval_s = {interval}\n{buffer}[task]\nwork_s = 40\n\
+             state_mib = 8\nwritten_pages_per_s = {written}\npattern = '{pattern}'\nmessages_per_s = {rate}\n\
+             [faults]\nmtbf_s = {mtbf}\nseed = {seed}\n"
+        );
+        for row in rows(&text) {
+            let fault = row.fault.as_deref().unwrap_or_default();
+            let named = fault.is_empty() || fault.contains("at once can be had again");
+            prop_assert!(named, "{text}{row:?}");
+        }
+    }
 }
 
 proptest! {
