@@ -8,9 +8,11 @@
 
 pub mod arena;
 pub mod backends;
+pub mod chance;
 pub mod code;
 pub mod digest;
 pub mod id;
+pub mod inspect;
 pub mod io;
 pub mod ledger;
 pub mod limits;
@@ -20,4 +22,5 @@ pub mod proto;
 pub mod run;
 pub mod sim;
 pub mod task;
+pub mod timeline;
 pub mod wire;

@@ -55,3 +55,31 @@ pub const PARTING_LIMIT: Duration = Duration::from_secs(5);
 pub const GROUP_INTERVAL: Duration = Duration::from_millis(10);
 /// How long after a group has failed a member begins anew.
 pub const GROUP_PAUSE: Duration = Duration::from_millis(100);
+
+/// Bytes of a script at most.
+pub const MAX_SCRIPT_BYTES: u64 = 1 << 20;
+/// Steps of a script at most.
+pub const MAX_SCRIPT_STEPS: usize = 10_000;
+/// Bytes of a process's message log in a script.
+pub const SCRIPT_LOG_BYTES: usize = 1 << 18;
+/// Rows of a process's receipt table in a script.
+pub const SCRIPT_RECEIPTS: usize = 4096;
+
+/// Bytes of a testbed's specification at most.
+pub const MAX_SPEC_BYTES: u64 = 1 << 20;
+/// Messages that a testbed's task sends at most; and those that a worker sends between two checkpoints.
+pub const MAX_TESTBED_MESSAGES: u64 = 200_000;
+/// See [`MAX_TESTBED_MESSAGES`].
+pub const MAX_TESTBED_LOG: u64 = 20_000;
+/// Checkpoints of a testbed's run at most.
+pub const MAX_TESTBED_CHECKPOINTS: f64 = 10_000.0;
+/// Deaths that a specification lists at most, or that are to be expected.
+pub const MAX_TESTBED_KILLS: usize = 10_000;
+/// Pages that stand for a worker's working set or its log; for what a buffer holds where there is one.
+pub const TESTBED_PAGES: u64 = 32;
+/// Pages of a testbed's working set, or of its log, at most.
+pub const MAX_TESTBED_PAGES: u64 = 128;
+/// Things that happen in one simulated run at most.
+pub const MAX_TESTBED_EVENTS: u64 = 20_000_000;
+/// A simulated run that takes so many times as long as the task alone comes to no end.
+pub const MAX_TESTBED_FACTOR: f64 = 20.0;

@@ -55,14 +55,23 @@ pub fn optimal_interval_s(failures_per_s: f64, overhead_s: f64) -> Result<f64, E
 /// # Errors
 /// As [`optimal_interval_s`]; another cost is below 0.
 pub fn expected_interval_s(failures_per_s: f64, costs: Costs) -> Result<f64, Error> {
+    let work_s = optimal_interval_s(failures_per_s, costs.overhead_s)?;
+    interval_s(failures_per_s, costs, work_s)
+}
+
+/// Equation (2) for any seconds of work between checkpoints.
+fn interval_s(failures_per_s: f64, costs: Costs, work_s: f64) -> Result<f64, Error> {
     let Costs { overhead_s, latency_s, recovery_s } = costs;
-    let wrong = [latency_s, recovery_s].into_iter().find(|cost| !(*cost >= 0.0 && cost.is_finite()));
+    let times = [overhead_s, latency_s, recovery_s];
+    let wrong = times.into_iter().find(|cost| !(*cost >= 0.0 && cost.is_finite()));
     if let Some(wrong) = wrong {
         return Err(Error::Cost(wrong));
     }
-    let work = optimal_interval_s(failures_per_s, overhead_s)?;
+    if !(failures_per_s > 0.0 && failures_per_s.is_finite()) {
+        return Err(Error::Rate(failures_per_s));
+    }
     let again = (failures_per_s * (latency_s - overhead_s + recovery_s)).exp();
-    Ok(again * (failures_per_s * (work + overhead_s)).exp_m1() / failures_per_s)
+    Ok(again * (failures_per_s * (work_s + overhead_s)).exp_m1() / failures_per_s)
 }
 
 /// Equation (3): how much longer a run takes than without failures and checkpoints, r; 0.05 is 5 %.
@@ -70,8 +79,19 @@ pub fn expected_interval_s(failures_per_s: f64, costs: Costs) -> Result<f64, Err
 /// # Errors
 /// As [`expected_interval_s`].
 pub fn overhead_ratio(failures_per_s: f64, costs: Costs) -> Result<f64, Error> {
-    let work = optimal_interval_s(failures_per_s, costs.overhead_s)?;
-    Ok(expected_interval_s(failures_per_s, costs)? / work - 1.0)
+    let work_s = optimal_interval_s(failures_per_s, costs.overhead_s)?;
+    ratio_at(failures_per_s, costs, work_s)
+}
+
+/// Equation (3) at another interval than T_opt: so many seconds of work between checkpoints.
+///
+/// # Errors
+/// The rate or the work is not above 0; a cost is below 0.
+pub fn ratio_at(failures_per_s: f64, costs: Costs, work_s: f64) -> Result<f64, Error> {
+    if !(work_s > 0.0 && work_s.is_finite()) {
+        return Err(Error::Cost(work_s));
+    }
+    Ok(interval_s(failures_per_s, costs, work_s)? / work_s - 1.0)
 }
 
 #[cfg(test)]
@@ -130,6 +150,17 @@ mod tests {
             assert!(matches!(overhead_ratio(1.0, costs(1.0, 1.0, cost)), Err(Error::Cost(_))));
         }
         assert!(matches!(optimal_interval_s(1.0, 0.0), Err(Error::Cost(_))));
+    }
+
+    #[test]
+    fn any_other_interval_costs_more() {
+        let costs = costs(183.0, 52.0, 190.2);
+        let best = overhead_ratio(PAPER_RATE, costs).unwrap();
+        for work_s in [100.0, 5000.0, 7400.0, 7600.0, 20_000.0] {
+            assert!(ratio_at(PAPER_RATE, costs, work_s).unwrap() > best, "{work_s}");
+        }
+        assert!(matches!(ratio_at(PAPER_RATE, costs, 0.0), Err(Error::Cost(_))));
+        assert!(matches!(ratio_at(0.0, costs, 1.0), Err(Error::Rate(_))));
     }
 
     proptest! {

@@ -16,6 +16,7 @@ mod room;
 pub use member::{Orders, Said, be};
 
 use crate::arena::Mechanism;
+use crate::chance::Chance;
 use crate::code::Code;
 use crate::id::{Holder, Member, Worker};
 use crate::io::ping_period;
@@ -23,6 +24,7 @@ use crate::limits::{MAX_RESTARTS, PAGE_BYTES, PARTING_LIMIT, SILENCE_LIMIT};
 use crate::mode::Mode;
 use crate::proto::Event;
 use crate::task::{Application, Kind};
+use offload::rng::Rng;
 use room::Room;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
@@ -61,6 +63,8 @@ pub struct Plan<A = Kind> {
     pub silence: Duration,
     /// Who is killed, and when.
     pub kills: Vec<Kill>,
+    /// Each member is killed by chance: how often on average, and the seed.
+    pub chance: Option<(Duration, u64)>,
 }
 
 impl<A> Plan<A> {
@@ -82,6 +86,7 @@ impl<A> Plan<A> {
             mechanism: Mechanism::best(),
             silence: SILENCE_LIMIT,
             kills: Vec::new(),
+            chance: None,
         })
     }
 }
@@ -182,6 +187,7 @@ struct Supervisor<'a, A> {
     processes: BTreeMap<Member, Process>,
     lives: BTreeMap<Member, u32>,
     kills: Vec<Kill>,
+    chance: Option<Chance>,
     progress: u16,
     report: Report,
     start: Instant,
@@ -251,11 +257,18 @@ impl<A: Application> Supervisor<'_, A> {
         let report = Report { said: BTreeMap::new(), happened: Vec::new(), elapsed: Duration::ZERO };
         Ok(Supervisor {
             plan,
-            orders,
             listeners,
             processes: BTreeMap::new(),
             lives: BTreeMap::new(),
             kills: plan.kills.clone(),
+            chance: plan.chance.map(|(mean, seed)| {
+                Chance::new(
+                    orders.addresses.iter().map(|(member, _)| *member),
+                    mean,
+                    Rng::from_seed(seed),
+                )
+            }),
+            orders,
             progress: 0,
             report,
             start: Instant::now(),
@@ -314,8 +327,18 @@ impl<A: Application> Supervisor<'_, A> {
     fn supervise(&mut self, tell: &mut impl FnMut(Duration, &Happened)) -> Result<(), Error> {
         let period = ping_period(self.plan.silence);
         while !self.processes.is_empty() {
+            let next = self.chance.as_ref().and_then(Chance::peek).filter(|_| self.over.is_none());
+            let due = next.map(|(at, member)| (at.saturating_sub(self.start.elapsed()), member));
+            if let Some((Duration::ZERO, member)) = due {
+                self.chance.as_mut().and_then(Iterator::next);
+                self.kill(member, tell);
+                continue;
+            }
             let left = match self.over {
-                None => period.saturating_sub(self.period.elapsed()),
+                None => {
+                    let quiet = period.saturating_sub(self.period.elapsed());
+                    due.map_or(quiet, |(left, _)| left.min(quiet))
+                }
                 // Who lives on has been told too, or was started again for nothing.
                 Some(at) => PARTING_LIMIT.saturating_sub(at.elapsed()),
             };
@@ -329,7 +352,9 @@ impl<A: Application> Supervisor<'_, A> {
                 }
                 Ok(Heard::Ended(..)) => {}
                 Err(_) if self.over.is_some() => return Ok(()),
-                Err(_) => self.watch(period),
+                Err(_) if self.period.elapsed() >= period => self.watch(period),
+                // It is time to kill somebody.
+                Err(_) => {}
             }
         }
         Ok(())
@@ -375,15 +400,17 @@ impl<A: Application> Supervisor<'_, A> {
         self.note(Happened::Said(member, said), tell);
         let progress = self.progress;
         let due: Vec<Kill> = self.kills.extract_if(.., |kill| kill.at <= progress).collect();
-        for kill in due {
-            if let Some(process) = self.processes.get(&kill.member) {
-                let pid = i32::try_from(process.child.id()).ok().and_then(Pid::from_raw);
-                // One that has just died is what was asked for.
-                let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
-                self.note(Happened::Killed(kill.member), tell);
-            }
-        }
+        due.into_iter().for_each(|kill| self.kill(kill.member, tell));
         Ok(())
+    }
+
+    fn kill(&mut self, member: Member, tell: &mut impl FnMut(Duration, &Happened)) {
+        if let Some(process) = self.processes.get(&member) {
+            let pid = i32::try_from(process.child.id()).ok().and_then(Pid::from_raw);
+            // One that has just died is what was asked for.
+            let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
+            self.note(Happened::Killed(member), tell);
+        }
     }
 
     /// A member has ended: it is started again, unless the run is over.

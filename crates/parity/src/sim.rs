@@ -11,6 +11,7 @@ mod explore;
 mod memory;
 mod random;
 pub mod tasks;
+pub mod testbed;
 
 pub use explore::{Bounds, Explored, explore};
 pub use memory::Plain;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub step: (usize, usize),
     /// The paper's Timeout.
     pub interval: Duration,
+    /// The paper's primary buffer, in pages.
+    pub buffer_pages: u32,
     /// Pages of a diff or an image that travel together.
     pub pages_per_frame: usize,
     /// What the workers do.
@@ -105,6 +108,11 @@ struct Node {
     encode: Option<Box<Encode>>,
     wake: Option<Time>,
     ended: bool,
+}
+
+/// Rows of the receipt table beside a log of so many bytes.
+fn receipts(log_bytes: usize) -> usize {
+    (log_bytes / 64).max(64)
 }
 
 /// All members and links.
@@ -208,11 +216,9 @@ impl World {
             Action::Kill(member, kept) => self.kill(member, kept),
             Action::Deliver(from, to) => self.deliver(from, to),
             Action::Step(member) => {
-                let task = self.settings.task;
-                let work = self.nodes.get_mut(&member).and_then(|node| node.step.take());
-                if let (Some(work), Member::Worker(worker)) = (work, member) {
-                    let stepped = work.run(&mut *task(worker));
-                    self.feed(member, Input::Stepped(Box::new(stepped)));
+                if let Member::Worker(worker) = member {
+                    let task = self.settings.task;
+                    self.step(member, &mut *task(worker));
                 }
             }
             Action::Encode(member) => {
@@ -235,13 +241,21 @@ impl World {
         Ok(())
     }
 
+    /// Has a task take the step that is due.
+    fn step(&mut self, member: Member, task: &mut dyn Task) {
+        let work = self.nodes.get_mut(&member).and_then(|node| node.step.take());
+        if let Some(work) = work {
+            self.feed(member, Input::Stepped(Box::new(work.run(task))));
+        }
+    }
+
     fn start(&mut self, member: Member) -> Result<(), arena::Error> {
         let settings = self.settings.clone();
         let layout = Layout {
             mode: settings.mode,
             workers: settings.code.workers(),
             log_bytes: settings.log_bytes,
-            receipts: 64,
+            receipts: receipts(settings.log_bytes),
         };
         let pages = (layout.bytes() + settings.state_bytes).div_ceil(PAGE_BYTES) as u32;
         let machine = match member {
@@ -252,7 +266,7 @@ impl World {
                     layout,
                     step: settings.step,
                     interval: settings.interval,
-                    buffer_pages: u32::MAX,
+                    buffer_pages: settings.buffer_pages,
                 };
                 Machine::Worker(Box::new(Worker::new(own, Plain::new(pages), Shadow::new(pages)?)))
             }

@@ -157,6 +157,11 @@ impl Memory for Live {
 }
 
 impl<M: Memory> Work<M> {
+    /// The state before the step.
+    pub fn state(&self) -> &[u8] {
+        &self.live.bytes()[self.state_at..]
+    }
+
     /// Takes the step.
     pub fn run(self, task: &mut dyn Task) -> Stepped<M> {
         let Work { mut live, state_at, me, mut mail } = self;

@@ -36,7 +36,8 @@ pub struct Settings {
     pub step: (usize, usize),
     /// The paper's Timeout: a checkpoint is asked for this long after the last.
     pub interval: Duration,
-    /// The paper's primary buffer: a checkpoint is asked for when so many pages were written to.
+    /// The paper's primary buffer: a checkpoint is asked for when so many pages were written to. `u32::MAX` of
+    /// them are never counted.
     pub buffer_pages: u32,
 }
 
@@ -199,7 +200,11 @@ impl<M: Memory> Worker<M> {
 
     /// The next thing to do; [`Output::Wake`] ends the round.
     pub fn poll_output(&mut self) -> Output<M> {
-        let quiet = self.asked.is_some() || self.taken > self.committed || self.done || !self.worked;
+        let quiet = self.asked.is_some()
+            || self.granted.is_some()
+            || self.taken > self.committed
+            || self.done
+            || !self.worked;
         let wake = (matches!(self.phase, Phase::Running) && !quiet).then_some(self.due);
         self.outputs.pop_front().unwrap_or(Output::Wake(wake))
     }

@@ -15,6 +15,7 @@ fn settings(mode: Mode, workers: usize, failures: usize) -> Settings {
         state_bytes: Talk::state_bytes(workers),
         step: (64, 2),
         interval: Duration::from_millis(10),
+        buffer_pages: u32::MAX,
         pages_per_frame: 1,
         task: |_| Box::new(TALK),
     }

@@ -21,6 +21,7 @@ fn settings(kind: Kind, workers: u16) -> Settings {
         state_bytes: needs.state_bytes,
         step: needs.step,
         interval: Duration::from_millis(10),
+        buffer_pages: u32::MAX,
         pages_per_frame: 8,
         task: match kind {
             Kind::MergeSort { .. } => |_| KINDS[0].0.task(),

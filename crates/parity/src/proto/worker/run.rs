@@ -164,7 +164,8 @@ impl<M: Memory> Worker<M> {
     }
 
     fn look_at_buffer(&mut self, now: Time) {
-        if self.taken > self.committed || self.hurry || now < self.look {
+        let endless = self.settings.buffer_pages == u32::MAX;
+        if endless || self.taken > self.committed || self.hurry || now < self.look {
             return;
         }
         self.look = now + LOOK;
