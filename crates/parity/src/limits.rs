@@ -71,8 +71,8 @@ pub const MAX_SPEC_BYTES: u64 = 1 << 20;
 pub const MAX_TESTBED_MESSAGES: u64 = 200_000;
 /// See [`MAX_TESTBED_MESSAGES`].
 pub const MAX_TESTBED_LOG: u64 = 20_000;
-/// Checkpoints of a testbed's run at most.
-pub const MAX_TESTBED_CHECKPOINTS: f64 = 10_000.0;
+/// Diffs of a testbed's run at most: a checkpoint is one from each worker to each holder.
+pub const MAX_TESTBED_DIFFS: f64 = 500_000.0;
 /// Deaths that a specification lists at most, or that are to be expected.
 pub const MAX_TESTBED_KILLS: usize = 10_000;
 /// Pages that stand for a worker's working set or its log; for what a buffer holds where there is one.

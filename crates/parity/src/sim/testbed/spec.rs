@@ -7,7 +7,7 @@ use super::load::{Load, Pattern};
 use crate::code::{self, Code};
 use crate::id::{Holder, Member, Worker};
 use crate::limits::{
-    MAX_ARENA_BYTES, MAX_HOLDERS, MAX_MESSAGE_BYTES, MAX_TESTBED_CHECKPOINTS, MAX_TESTBED_KILLS,
+    MAX_ARENA_BYTES, MAX_HOLDERS, MAX_MESSAGE_BYTES, MAX_TESTBED_DIFFS, MAX_TESTBED_KILLS,
     MAX_TESTBED_LOG, MAX_TESTBED_MESSAGES, MAX_TESTBED_PAGES, MAX_WORKERS, PAGE_BYTES, TESTBED_PAGES,
 };
 use crate::mode::Mode;
@@ -283,20 +283,24 @@ impl Spec {
 
     fn check_checkpoints(&self, raw: &RawCheckpoints, source: &Source<'_>) -> Result<(), Error> {
         let work_s = self.work.as_secs_f64();
-        let rule = |checkpoints: f64| {
-            format!(
-                "that makes {checkpoints:.0} checkpoints, and {MAX_TESTBED_CHECKPOINTS} are the most"
-            )
+        let most = self.workers.iter().copied().max().unwrap_or_default();
+        let holders = self.code(most).map_or(MAX_HOLDERS, |code| code.holders());
+        let each = usize::from(most) * holders;
+        let too_many = |checkpoints: f64| {
+            (checkpoints * each as f64 > MAX_TESTBED_DIFFS).then(|| {
+                format!(
+                    "that makes {checkpoints:.0} checkpoints with {each} diffs each, and {MAX_TESTBED_DIFFS} diffs are \
+                     the most"
+                )
+            })
         };
-        let timed = work_s / self.interval.as_secs_f64();
-        if timed > MAX_TESTBED_CHECKPOINTS {
-            return Err(source.refuse("interval_s", &raw.interval_s, rule(timed)));
+        if let Some(rule) = too_many(work_s / self.interval.as_secs_f64()) {
+            return Err(source.refuse("interval_s", &raw.interval_s, rule));
         }
-        if let (Some(written), Some(bytes)) = (&raw.buffer_mib, self.buffer_bytes) {
-            let full = work_s * self.written_bytes_per_s as f64 / bytes as f64;
-            if full > MAX_TESTBED_CHECKPOINTS {
-                return Err(source.refuse("buffer_mib", written, rule(full)));
-            }
+        if let (Some(written), Some(bytes)) = (&raw.buffer_mib, self.buffer_bytes)
+            && let Some(rule) = too_many(work_s * self.written_bytes_per_s as f64 / bytes as f64)
+        {
+            return Err(source.refuse("buffer_mib", written, rule));
         }
         Ok(())
     }
