@@ -211,6 +211,26 @@ class Bench:
                      f"<= {RECOVERY_TARGET:.0f}x" if asked else None, share <= RECOVERY_TARGET if asked else None,
                      f"{ours * 1e3:.0f} ms and {base * 1e3:.0f} ms, from the discovery of the death until all go on", share=share)
 
+    # --- growth ---
+
+    def growth(self):
+        """What a checkpoint costs with more workers, and in groups: our machines on simulated links."""
+        spec = ROOT / "crates" / "parity" / "examples" / "growth.toml"
+        found = {}
+        with tempfile.TemporaryDirectory(prefix="bench-parity-") as directory:
+            grouped = Path(directory) / "grouped.toml"
+            grouped.write_text(spec.read_text().replace("# workers_per_group", "workers_per_group"))
+            for name, path in (("one group", spec), ("groups of 4", grouped)):
+                done = subprocess.run([self.offload, "parity", "simulate", path, "--json"], capture_output=True, text=True)
+                if done.returncode != 0:
+                    raise Failure(f"simulate {path}: {done.stderr.strip()}")
+                found[name] = json.loads(done.stdout)
+                for row in found[name]:
+                    self.row(f"n = {row['workers']}, {name}", f"O, L, {row['mode']}",
+                             f"{row['overhead_s']:.2f} {row['latency_s']:.2f} s", detail=f"simulated; r {row['ratio']:.3%}"
+                             if row["ratio"] is not None else "simulated")
+        return found
+
 
 def machine():
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
@@ -225,7 +245,7 @@ def git(*args):
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-PARTS = ("equations", "pauses", "tasks", "rate", "recovery")
+PARTS = ("equations", "pauses", "tasks", "rate", "recovery", "growth")
 
 
 def arguments():
@@ -235,6 +255,7 @@ def arguments():
     parser.add_argument("--dirty", type=int, default=10, help="per cent of its pages written before a pause (default 10)")
     parser.add_argument("--interval", type=float, default=0.25, help="seconds between the tasks' checkpoints (default 0.25)")
     parser.add_argument("--disk", default=str(ROOT / "bench" / "work"), help="where checkpoints on disk go (default bench/work)")
+    parser.add_argument("--figures", metavar="DIRECTORY", help="draws pauses and growth there, as parity-*.svg")
     parser.add_argument("--only", type=lambda text: text.split(","), default=PARTS, help=f"of {','.join(PARTS)}")
     parser.add_argument("--quick", action="store_true", help="a first look: one round")
     parser.add_argument("--target", required=True, help=argparse.SUPPRESS)
@@ -263,6 +284,10 @@ def main():
     results.mkdir(parents=True, exist_ok=True)
     path = results / f"{report['date']}-{commit}-parity{'-quick' if args.quick else ''}.json"
     path.write_text(json.dumps(report) + "\n")
+    if args.figures:
+        from figures import draw  # matplotlib takes its time to start
+
+        draw(path, args.figures)
     held = [row["met"] for row in bench.rows if row["met"] is not None]
     print(f"{sum(held)} of {len(held)} targets met; written to {path.relative_to(ROOT)}")
     return 0
