@@ -15,9 +15,9 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -235,15 +235,7 @@ impl<N: Machine> Node<N> {
         let Settings { me, run, shape, addresses, key, silence, life } = settings;
         let (heard, come) = sync_channel(QUEUE_FRAMES);
         let hello = Hello { magic: MAGIC, run, shape, member: me, went: Epoch::default(), life };
-        let common = Arc::new(Common {
-            hello,
-            key,
-            silence,
-            lives: Mutex::default(),
-            went: AtomicU64::new(0),
-            next_link: AtomicU64::new(0),
-            heard: Mutex::new(heard.clone()),
-        });
+        let common = Arc::new(Common::new(hello, key, silence, heard.clone()));
         let (steps, work) = channel::<Box<Work<N::Memory>>>();
         let (encodes, diffs) = channel::<Box<Encode>>();
         let ending = Arc::new(AtomicBool::new(false));
