@@ -314,6 +314,9 @@ impl<A: Application> Supervisor<'_, A> {
     fn supervise(&mut self, tell: &mut impl FnMut(Duration, &Happened)) -> Result<(), Error> {
         let period = ping_period(self.plan.silence);
         while !self.processes.is_empty() {
+            if self.period.elapsed() >= period {
+                self.watch();
+            }
             let left = match self.over {
                 None => period.saturating_sub(self.period.elapsed()),
                 // Who lives on has been told too, or was started again for nothing.
@@ -329,7 +332,7 @@ impl<A: Application> Supervisor<'_, A> {
                 }
                 Ok(Heard::Ended(..)) => {}
                 Err(_) if self.over.is_some() => return Ok(()),
-                Err(_) => self.watch(period),
+                Err(_) => {}
             }
         }
         Ok(())
@@ -337,9 +340,10 @@ impl<A: Application> Supervisor<'_, A> {
 
     /// Kills who has said nothing for too long. Periods are counted, and not time: when this process was itself
     /// stopped, nobody else was quiet.
-    fn watch(&mut self, period: Duration) {
+    fn watch(&mut self) {
         self.period = Instant::now();
-        let most = self.plan.silence.div_duration_f64(period).ceil() as u32;
+        let silence = self.plan.silence;
+        let most = silence.div_duration_f64(ping_period(silence)).ceil() as u32;
         for process in self.processes.values_mut() {
             process.quiet += 1;
             if process.quiet > most && !process.hangs {
