@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 /// Runs of a test. More are for `scripts/kills-parity.sh`.
-const RUNS: u64 = 12;
+const RUNS: u64 = 8;
 
 /// How a run has ended.
 enum End {

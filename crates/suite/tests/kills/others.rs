@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-const SIZE: usize = 1000;
+const SIZE: usize = 800;
 
 /// A second or more of work for three workers.
 fn start(more: &[&str]) -> Running {
