@@ -6,4 +6,4 @@ cd "$(dirname "$0")/.."
 . scripts/toolchain.sh
 KILLS_RUNS=${1:-500} KILLS_SEED=${2:-1}
 export KILLS_RUNS KILLS_SEED
-exec cargo test --locked --quiet --package offload-suite --test kills -- --nocapture
+exec cargo test --locked --quiet --package offload-suite --test kills -- --nocapture every_run

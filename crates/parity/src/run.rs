@@ -334,6 +334,9 @@ impl<A: Application> Supervisor<'_, A> {
                 self.kill(member, tell);
                 continue;
             }
+            if self.period.elapsed() >= period {
+                self.watch();
+            }
             let left = match self.over {
                 None => {
                     let quiet = period.saturating_sub(self.period.elapsed());
@@ -352,8 +355,6 @@ impl<A: Application> Supervisor<'_, A> {
                 }
                 Ok(Heard::Ended(..)) => {}
                 Err(_) if self.over.is_some() => return Ok(()),
-                Err(_) if self.period.elapsed() >= period => self.watch(period),
-                // It is time to kill somebody.
                 Err(_) => {}
             }
         }
@@ -362,9 +363,10 @@ impl<A: Application> Supervisor<'_, A> {
 
     /// Kills who has said nothing for too long. Periods are counted, and not time: when this process was itself
     /// stopped, nobody else was quiet.
-    fn watch(&mut self, period: Duration) {
+    fn watch(&mut self) {
         self.period = Instant::now();
-        let most = self.plan.silence.div_duration_f64(period).ceil() as u32;
+        let silence = self.plan.silence;
+        let most = silence.div_duration_f64(ping_period(silence)).ceil() as u32;
         for process in self.processes.values_mut() {
             process.quiet += 1;
             if process.quiet > most && !process.hangs {

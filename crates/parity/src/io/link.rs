@@ -59,6 +59,20 @@ pub struct Common<H> {
 }
 
 impl<H: From<Heard>> Common<H> {
+    /// Of a member that has not gone on yet.
+    pub fn new(hello: Hello, key: Option<Key>, silence: Duration, heard: SyncSender<H>) -> Common<H> {
+        let (went, next_link) = (AtomicU64::new(0), AtomicU64::new(0));
+        Common {
+            hello,
+            key,
+            silence,
+            lives: Mutex::default(),
+            went,
+            next_link,
+            heard: Mutex::new(heard),
+        }
+    }
+
     /// False: nobody listens any more.
     pub fn tell(&self, heard: Heard) -> bool {
         let sender = self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone();

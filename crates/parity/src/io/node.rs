@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -274,15 +274,7 @@ impl<N: Machine> Node<N> {
         // Where the queue is full, the flag is looked at soon.
         outside.wake_by(Box::new(move || drop(wakes.try_send(Come::Changed))));
         let hello = Hello { magic: MAGIC, run, shape, member: me, went: Epoch::default(), life };
-        let common = Arc::new(Common {
-            hello,
-            key,
-            silence,
-            lives: Mutex::default(),
-            went: AtomicU64::new(0),
-            next_link: AtomicU64::new(0),
-            heard: Mutex::new(heard.clone()),
-        });
+        let common = Arc::new(Common::new(hello, key, silence, heard.clone()));
         let (steps, work) = channel::<Box<Work<N::Memory>>>();
         let (encodes, diffs) = channel::<Box<Encode>>();
         let ending = Arc::new(AtomicBool::new(false));

@@ -7,6 +7,9 @@
 //! two workers that are lost need two of the same. Everyone goes to that checkpoint, forward or back, and who
 //! cannot is rebuilt. In the paper's scheme each worker's last checkpoint is decided by itself.
 //!
+//! A plan that some have carried out binds the next: what it gave up is not taken up again, though another holder's
+//! death would allow it, as some have it no more.
+//!
 //! Where no worker is lost and none has taken a checkpoint that is given up, none goes back: what was in transit
 //! is in the logs, as after a checkpoint. That is ours only; the others' schemes have no such logs.
 //!
@@ -26,7 +29,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Nobody can know what is lost: who, and what would have been enough.
 pub fn decide(mode: Mode, code: &Code, reports: &BTreeMap<Member, Report>) -> Result<Plan, String> {
     let went = reports.values().map(|report| report.went).max().unwrap_or_default();
-    let known = Known { code, reports, went };
+    let restored = reports.values().map(|report| report.restored).max().unwrap_or_default();
+    let known = Known { code, reports, went, restored };
     let lines: Vec<Line> = match mode {
         Mode::Enhanced => known.workers().map(|worker| known.reachable(&[worker])).collect(),
         Mode::Plank | Mode::Offload => {
@@ -55,6 +59,8 @@ struct Known<'a> {
     code: &'a Code,
     reports: &'a BTreeMap<Member, Report>,
     went: Epoch,
+    /// The last epoch whose plan somebody has carried out.
+    restored: Epoch,
 }
 
 impl Known<'_> {
@@ -105,7 +111,13 @@ impl Known<'_> {
                 .map(|worker| usize::from(worker.0))
                 .all(|worker| applied[worker].0 == counts && staged[worker].is_some())
         });
-        let forward = whole.next().is_some_and(|first| first && whole.all(|whole| whole));
+        // What was staged before a plan that others have carried out was given up by it, if that did not count it.
+        let mut holders = (0..self.code.holders() as u8).map(|holder| Member::Holder(Holder(holder)));
+        let given_up = holders.any(|holder| {
+            let report = self.reports.get(&holder).filter(|_| self.held(holder).is_some());
+            report.is_some_and(|report| report.restored < self.restored)
+        });
+        let forward = !given_up && whole.next().is_some_and(|first| first && whole.all(|whole| whole));
         if forward { counts.next() } else { counts }
     }
 
@@ -172,5 +184,50 @@ impl Known<'_> {
             }
         }
         Ok(rebuilt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Worker 3 dies, holder 0 lacks its next checkpoint, so that all are to go back; two workers have when holder 0
+    /// dies too. Holder 1, which has all of that checkpoint, must not want it back.
+    #[test]
+    fn what_some_have_given_up_is_not_taken_up_again() {
+        let code = Code::new(4, 2).unwrap();
+        let (old, new) = ((Line(2), Digest::default()), (Line(3), Digest::default()));
+        let nothing = (Line(0), Digest::default());
+        let worker = |restored, taken| Report {
+            restored: Epoch(restored),
+            went: Epoch(restored.min(8)),
+            held: Held::Images { committed: taken, taken, since: Epoch(restored) },
+        };
+        let holder = |epoch, applied, staged| Report {
+            restored: Epoch(epoch),
+            went: Epoch(epoch),
+            held: Held::Parity { applied: vec![applied; 4], staged: vec![staged; 4] },
+        };
+        let mut at_work = worker(8, new);
+        at_work.held = Held::Images { committed: old, taken: new, since: Epoch(0) };
+        let mut reports: BTreeMap<Member, Report> = BTreeMap::from([
+            (Member::Holder(Holder(0)), holder(0, nothing, None)),
+            (Member::Holder(Holder(1)), holder(8, old, Some(new.1))),
+            (Member::Worker(Worker(0)), at_work.clone()),
+            (Member::Worker(Worker(1)), worker(24, old)),
+            (Member::Worker(Worker(2)), worker(24, old)),
+            (Member::Worker(Worker(3)), worker(0, nothing)),
+        ]);
+        // What worker 0 has of it is the digest of nothing, as is all here; only lines differ.
+        let plan = decide(Mode::Offload, &code, &reports).unwrap();
+        assert_eq!(plan.lines, [Line(2); 4]);
+        let lost = [Member::Holder(Holder(0)), Member::Worker(Worker(3))];
+        assert!(plan.rebuilt.keys().eq(&lost) && !plan.stays, "{plan:?}");
+        // Had none gone back, holder 1 could not know that it does not count.
+        for number in [1, 2] {
+            reports.insert(Member::Worker(Worker(number)), at_work.clone());
+        }
+        let plan = decide(Mode::Offload, &code, &reports).unwrap();
+        assert_eq!(plan.lines, [Line(3); 4]);
     }
 }

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 /// Runs of a test. More are for `scripts/kills-parity.sh`.
-const RUNS: u64 = 12;
+const RUNS: u64 = 8;
 
 /// How a run has ended.
 enum End {
@@ -36,6 +36,8 @@ struct Table {
     right: usize,
     named: usize,
     headless: usize,
+    /// Those that were over before anybody was killed.
+    untouched: usize,
     workers: usize,
     holders: usize,
     supervisors: usize,
@@ -54,6 +56,7 @@ impl fmt::Display for Table {
             ("  with the answer of one process", self.right),
             ("  with the error that too many were dead at once", self.named),
             ("  whose supervisor was killed", self.headless),
+            ("  over before anybody was killed", self.untouched),
             ("deaths", deaths),
             ("  of workers", self.workers),
             ("  of holders", self.holders),
@@ -103,6 +106,7 @@ fn run(plan: &Plan, table: &mut Table) -> Result<String, String> {
     let ended = running.end()?;
     let end = judge(plan, &ended)?;
     table.runs += 1;
+    table.untouched += usize::from(ended.killed.is_empty());
     let again: BTreeSet<Option<Member>> = ended.killed.iter().map(|(member, _)| *member).collect();
     table.twice += ended.killed.len() - again.len();
     for (member, in_recovery) in &ended.killed {

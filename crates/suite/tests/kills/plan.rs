@@ -73,7 +73,7 @@ impl Plan {
 impl Kill {
     fn from_chance(number: u64, rng: &mut Rng) -> Kill {
         let (after, most_ms) = match rng.below(4) {
-            _ if number == 0 => (After::Kill, 200),
+            _ if number == 0 => (After::Kill, 120),
             // Two in a row.
             0 => (After::Kill, 5),
             1 => (After::Death, 40),

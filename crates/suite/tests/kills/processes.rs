@@ -113,8 +113,11 @@ impl Running {
         self.said.push('\n');
     }
 
-    /// Kills one of those who live.
+    /// Kills one of those who live; nobody any more once the supervisor is dead.
     pub fn kill(&mut self, chance: u64) -> Result<(), String> {
+        if self.killed.iter().any(|(member, _)| member.is_none()) {
+            return Ok(());
+        }
         if chance.is_multiple_of(SUPERVISOR) {
             self.child.kill().map_err(|e| e.to_string())?;
             self.killed.push((None, !self.unrecovered.is_empty()));
