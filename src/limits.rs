@@ -29,6 +29,11 @@ pub const MAX_TEXT_BYTES: usize = 512;
 /// Most bytes in the name of a reduction.
 pub const MAX_NAME_BYTES: usize = 16;
 
+/// What a loopback connection's buffers hold, each, on either side. When a backend dies, what is on its way to it
+/// there has been sent in vain. The kernel would let it grow to tens of megabytes, to no use where no time passes
+/// between the ends.
+pub const LOOPBACK_TCP_BYTES: usize = 512 << 10;
+
 // --- UDP datagrams ---
 
 /// Largest UDP payload that an Ethernet path carries whole over IPv4: 1500 - 20 (IPv4) - 8 (UDP). Over IPv6,

@@ -346,6 +346,25 @@ fn a_slow_client_is_dropped_with_one_line_and_harms_nobody() {
     }
 }
 
+#[test]
+fn a_backend_that_has_what_it_was_never_sent_ends_the_job() {
+    let instance = Instance::new();
+    let fake = UdpSocket::bind(Instance::address(instance.ports.backends[1])).unwrap();
+    fake.set_read_timeout(Some(PATIENCE)).unwrap();
+    let _servers = ["serverA", "serverC", "aws"].map(|server| instance.up(server));
+    let client = instance.client("sum", oracle::text(&[1, 2, 3, 4])).start();
+    let mut buffer = [0; 2048];
+    let (length, aws) = fake.recv_from(&mut buffer).unwrap();
+    let (header, open) = datagram::decode(&buffer[..length]).unwrap();
+    let Body::Open { attempt, shard, .. } = open else { panic!("{open:?}") };
+    let (accept, mut bytes) = (Body::Accept { attempt, shard, credit: 1 << 20, from: 1 }, Vec::new());
+    datagram::encode(Header { session: 1, ..header }, &accept, &mut bytes);
+    fake.send_to(&bytes, aws).unwrap();
+    client
+        .outcome()
+        .expect_failure(1, &["Backend-Server B", "says that it has 1 numbers", "it was sent 0"]);
+}
+
 /// Every kind of datagram, for this job and session.
 fn every_kind(job: u128, session: u64) -> Vec<Vec<u8>> {
     let header = Header { job, session };

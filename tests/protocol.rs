@@ -238,6 +238,8 @@ fn the_waits_in_the_table_are_those_of_limits() {
         ("a job waits for a backend", RESTART_WAIT),
         ("AWS repeats DONE", LINGER),
         ("a backend forgets a job", JOB_SILENCE),
+        ("a checkpointed backend waits for what was kept", KEPT_WAIT),
+        ("it forgets what nobody asks for", JOB_SILENCE),
         ("a client may take over one frame", CLIENT_STALL),
         ("AWS says ALIVE", ALIVE_INTERVAL),
         ("a client gives AWS up", AWS_SILENCE),

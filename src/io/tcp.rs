@@ -2,7 +2,8 @@
 //!
 //! What is left out: frames (`wire`), and when to read (the machine's `room`).
 
-use socket2::{Domain, Protocol, Socket, Type};
+use crate::limits::LOOPBACK_TCP_BYTES;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -36,6 +37,11 @@ impl Tcp {
     pub fn new(stream: TcpStream) -> io::Result<Tcp> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
+        if stream.peer_addr()?.ip().is_loopback() {
+            let socket = SockRef::from(&stream);
+            socket.set_recv_buffer_size(LOOPBACK_TCP_BYTES)?;
+            socket.set_send_buffer_size(LOOPBACK_TCP_BYTES)?;
+        }
         Ok(Tcp { stream, out: VecDeque::new(), written: 0, closing: None })
     }
 

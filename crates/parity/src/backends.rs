@@ -310,3 +310,54 @@ impl Task for Copying {
         if changed { Outcome::Again } else { Outcome::Wait }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ethnum::I256;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn what_is_kept_is_in_a_checkpoint_soon_and_an_idle_group_takes_none() {
+        let mut ports: Vec<_> = (0..5).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let at = |i: usize| ports[i].local_addr().unwrap();
+        let backends = ["A", "B", "C"].into_iter().map(String::from).zip((0..3).map(at)).collect();
+        let group = Group::new(backends, [at(3), at(4)]).unwrap();
+        let (tell, told) = channel();
+        for holder in [Holder(1), Holder(0)] {
+            let (group, port) = (group.clone(), ports.pop().unwrap());
+            std::thread::spawn(move || hold(&group, holder, port, Box::new(drop)));
+        }
+        let keep = |me: u16| {
+            let (group, port, tell) = (group.clone(), ports.pop().unwrap(), tell.clone());
+            // Nobody listens once the test is over.
+            let sink: Sink = Box::new(move |record| drop(tell.send((me, record))));
+            Keeping::start(group, Worker(me), port, sink).unwrap()
+        };
+        let mut members: Vec<Keeping> = [2, 1, 0].map(keep).into();
+        assert!(members.iter_mut().all(|member| member.kept().is_empty()), "nobody has kept anything");
+        let function = "SUM".to_owned();
+        let kept =
+            Kept { job: 7 << 100, shard: 1, count: 9, function, numbers: 5, partial: I256::from(-3) };
+        members[1].keep(kept.job, Some(kept.clone()));
+        let expected = BTreeMap::from([(job_name(kept.job), 5)]);
+        let first = loop {
+            match told.recv_timeout(PATIENCE).unwrap() {
+                (1, Record::Checkpoint { checkpoint, kept }) if kept == expected => break checkpoint,
+                _ => {}
+            }
+        };
+        assert_eq!(first, 1, "before that there was nothing to take a checkpoint of");
+        members[1].keep(kept.job, None);
+        loop {
+            match told.recv_timeout(PATIENCE).unwrap() {
+                (1, Record::Checkpoint { checkpoint: 2, kept }) => break assert!(kept.is_empty()),
+                (_, Record::Checkpoint { checkpoint, .. }) => assert!(checkpoint <= 2),
+                _ => {}
+            }
+        }
+    }
+}

@@ -52,7 +52,7 @@ pub const MAX_RESTARTS: u32 = 1000;
 pub const PARTING_LIMIT: Duration = Duration::from_secs(5);
 
 /// How often a group of backends takes a checkpoint at most, while there is something new.
-pub const GROUP_INTERVAL: Duration = Duration::from_millis(10);
+pub const GROUP_INTERVAL: Duration = Duration::from_millis(3);
 /// How long after a group has failed a member begins anew.
 pub const GROUP_PAUSE: Duration = Duration::from_millis(100);
 

@@ -19,8 +19,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Numbers of a job, of full range: 2.7 MB a shard.
-const NUMBERS: usize = 1_000_000;
+/// Numbers of a job, of full range: 1.6 MB a shard, some two dozen datagrams.
+const NUMBERS: usize = 600_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 const BACKENDS: [&str; 3] = ["serverA", "serverB", "serverC"];
 const HOLDERS: [&str; 2] = ["checkpoint", "backup"];
