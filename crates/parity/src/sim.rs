@@ -7,12 +7,16 @@
 //! A link keeps its order and is lost as a whole. What a dead member had sent may still arrive, all of it or
 //! some: what its host had not sent is gone with it. Whoever was linked with it learns of its death after that.
 
+mod cases;
+mod chart;
 mod explore;
 mod memory;
 mod random;
 pub mod tasks;
 
-pub use explore::{Bounds, Explored, explore};
+pub use cases::{CASES, Case};
+pub use chart::chart;
+pub use explore::{Bounds, Explored, explore, replay};
 pub use memory::Plain;
 pub use random::{Plan, run};
 
@@ -64,25 +68,16 @@ pub enum Action {
     Encode(Member),
     /// The moment has come for which a member waits.
     Timeout(Member),
-    /// A member dies, and what it had sent is lost, but for what these had been sent.
-    Kill(Member, Kept),
+    /// A member dies.
+    Kill(Member),
+    /// What one that is dead had sent to the other is lost, as far as it has not arrived.
+    Lose(Member, Member),
     /// It is started again, with nothing.
     Start(Member),
 }
 
-/// What a dead member had sent and still arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kept {
-    /// All of it.
-    All,
-    /// Nothing.
-    None,
-    /// What this one was sent.
-    To(Member),
-}
-
 /// What travels over a link.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Item {
     /// The link stands. The other's life, and the last epoch in which it had gone on.
     Opened(u32, Epoch),
@@ -173,6 +168,18 @@ impl World {
         self.lives.keys().copied().filter(|member| !self.nodes.contains_key(member))
     }
 
+    /// Has things happen, one at a time, until all go on.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn begin(&mut self) -> Result<(), arena::Error> {
+        while !self.all_go_on() {
+            let Some(first) = self.actions().first().copied() else { break };
+            self.apply(first)?;
+        }
+        Ok(())
+    }
+
     /// Do all live, in the same epoch and at work?
     fn all_go_on(&self) -> bool {
         let mut epochs = self.nodes.values().map(|node| node.machine.went());
@@ -205,7 +212,8 @@ impl World {
     pub fn apply(&mut self, action: Action) -> Result<(), arena::Error> {
         match action {
             Action::Start(member) => self.start(member)?,
-            Action::Kill(member, kept) => self.kill(member, kept),
+            Action::Kill(member) => self.kill(member),
+            Action::Lose(from, to) => self.lose(from, to),
             Action::Deliver(from, to) => self.deliver(from, to),
             Action::Step(member) => {
                 let task = self.settings.task;
@@ -283,21 +291,24 @@ impl World {
         Ok(())
     }
 
-    fn kill(&mut self, member: Member, kept: Kept) {
+    fn kill(&mut self, member: Member) {
         if self.nodes.remove(&member).is_none() {
             return;
         }
         for ((from, to), items) in &mut self.pipes {
             if *to == member {
                 items.clear();
-            } else if *from == member {
-                if !(kept == Kept::All || kept == Kept::To(*to)) {
-                    // What was before its last life's link is not its own.
-                    while matches!(items.back(), Some(Item::Frame(_))) {
-                        items.pop_back();
-                    }
-                }
+            } else if *from == member && self.nodes.contains_key(to) {
                 items.push_back(Item::Closed);
+            }
+        }
+    }
+
+    fn lose(&mut self, from: Member, to: Member) {
+        let Some(items) = self.pipes.get_mut(&(from, to)) else { return };
+        if items.contains(&Item::Closed) {
+            while matches!(items.front(), Some(Item::Frame(_))) {
+                items.pop_front();
             }
         }
     }

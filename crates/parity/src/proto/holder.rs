@@ -109,6 +109,11 @@ impl Holder {
         })
     }
 
+    /// The epoch whose frames it hears.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     /// The last epoch in which it went on.
     pub fn went(&self) -> Epoch {
         self.went
@@ -230,9 +235,8 @@ impl Holder {
             }
             return;
         }
-        if frame.body == Body::Behind && frame.epoch > self.epoch && self.lead.is_some() {
-            self.epoch = frame.epoch;
-            return self.begin_epoch();
+        if frame.body == Body::Behind && frame.epoch > self.epoch {
+            return self.on_behind(from, frame.epoch);
         }
         if frame.epoch != self.epoch {
             return;

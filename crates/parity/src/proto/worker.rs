@@ -162,6 +162,11 @@ impl<M: Memory> Worker<M> {
         }
     }
 
+    /// The epoch whose frames it hears.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     /// The last epoch in which it went on.
     pub fn went(&self) -> Epoch {
         self.went

@@ -83,3 +83,82 @@ impl Task for Talk {
         Outcome::Done
     }
 }
+
+/// The first worker sends some words to the second, which says at its end what it has heard.
+#[derive(Clone, Copy, Debug)]
+pub struct Words {
+    /// How many.
+    pub messages: u64,
+}
+
+impl Words {
+    /// What a worker says at its end, had nothing ever failed.
+    pub fn expected(&self, me: u16) -> Vec<Vec<u8>> {
+        let heard = (1..=self.messages).fold(0, |heard, number| mix(heard, word(number, 0, 0)));
+        if me == 1 { vec![heard.to_le_bytes().to_vec()] } else { Vec::new() }
+    }
+}
+
+impl Task for Words {
+    /// The state is how many words were sent or heard, and the sum of those that were heard.
+    fn step(&mut self, cx: &mut Context<'_>) -> Outcome {
+        let (number, _) = cx.parts::<u64, u64>();
+        let next = *number + 1;
+        if next > self.messages {
+            return Outcome::Done;
+        }
+        *number = next;
+        if cx.me() == Worker(0) {
+            cx.send(Worker(1), word(next, 0, 0).to_le_bytes().to_vec());
+        } else {
+            let Some(message) = cx.receive(Worker(0)) else {
+                let (number, _) = cx.parts::<u64, u64>();
+                *number = next - 1;
+                return Outcome::Wait;
+            };
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&message[..8]);
+            let (_, words) = cx.parts::<u64, u64>();
+            words[0] = mix(words[0], u64::from_le_bytes(bytes));
+            if next == self.messages {
+                let heard = words[0].to_le_bytes().to_vec();
+                cx.output(heard);
+            }
+        }
+        if next == self.messages { Outcome::Done } else { Outcome::Again }
+    }
+}
+
+/// The second worker tells the first whether it had heard of it by then, which is a matter of chance; both say what
+/// was told.
+#[derive(Clone, Copy, Debug)]
+pub struct Glance;
+
+impl Task for Glance {
+    /// The state is a word, 1 once all is said.
+    fn step(&mut self, cx: &mut Context<'_>) -> Outcome {
+        let (is_said, _) = cx.parts::<u64, u64>();
+        let was_said = std::mem::replace(is_said, 1);
+        if was_said == 1 {
+            return Outcome::Done;
+        }
+        let told = if cx.me() == Worker(0) {
+            cx.receive(Worker(1))
+        } else {
+            let heard = cx.receive(Worker(0)).is_some();
+            cx.send(Worker(0), vec![u8::from(heard)]);
+            Some(vec![u8::from(heard)])
+        };
+        match told {
+            Some(told) => {
+                cx.output(told);
+                Outcome::Done
+            }
+            None => {
+                let (is_said, _) = cx.parts::<u64, u64>();
+                *is_said = 0;
+                Outcome::Wait
+            }
+        }
+    }
+}

@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Lead {
     stage: Stage,
+    /// An epoch that is later than this one, and that someone is in.
+    later: Option<Epoch>,
     /// Which checkpoints were asked for, and not granted.
     asked: BTreeMap<Worker, Line>,
     /// Checkpoints that are granted and not applied everywhere, by whose they are.
@@ -32,7 +34,7 @@ struct Round {
 impl Lead {
     pub fn new() -> Lead {
         let stage = Stage::Gathering(BTreeMap::new());
-        Lead { stage, asked: BTreeMap::new(), rounds: BTreeMap::new(), released: BTreeSet::new() }
+        Lead { stage, later: None, asked: BTreeMap::new(), rounds: BTreeMap::new(), released: BTreeSet::new() }
     }
 
     pub fn is_gathering(&self) -> bool {
@@ -63,7 +65,7 @@ impl Holder {
         match (body, from, &mut lead.stage) {
             (Body::Report(report), _, Stage::Gathering(reports)) => {
                 reports.insert(from, report);
-                self.plan();
+                if lead.later.is_some() { self.outbid(from) } else { self.plan() }
             }
             (Body::Restored, _, Stage::Restoring(restored)) => {
                 restored.insert(from);
@@ -101,6 +103,35 @@ impl Holder {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Someone is in a later epoch than the one that is led here.
+    pub(super) fn on_behind(&mut self, from: Member, epoch: Epoch) {
+        let Some(lead) = &mut self.lead else { return };
+        lead.later = lead.later.max(Some(epoch));
+        self.outbid(from);
+    }
+
+    /// Leads by a still later epoch, unless the one that began it may lead it: then that one's word is on its way,
+    /// or comes once it is linked. Of two that are known to lead, the first in number does.
+    fn outbid(&mut self, from: Member) {
+        let Some(Lead { later: Some(later), stage, .. }) = &self.lead else { return };
+        let (later, rival) = (*later, id::Holder((later.0 % MAX_HOLDERS as u64) as u8));
+        let follows = match stage {
+            Stage::Gathering(reports) => reports.contains_key(&Member::Holder(rival)),
+            Stage::Restoring(_) | Stage::Running => true,
+        };
+        if follows || rival == self.settings.me {
+            (self.epoch, self.lead) = (later, None);
+            self.begin_epoch();
+        } else if Member::Holder(rival) == from {
+            if self.settings.me < rival {
+                self.epoch = later;
+                self.begin_epoch();
+            } else {
+                (self.lead, self.leader) = (None, Some(rival));
+            }
         }
     }
 

@@ -15,7 +15,10 @@ impl<M: Memory> Worker<M> {
         self.wanted.clear();
         self.commits.clear();
         (self.asked, self.granted, self.hurry, self.cramped) = (None, None, false, 0);
+        (self.done, self.done_then, self.counted, self.waiting, self.said) = (false, false, false, false, 0);
+        (self.due, self.look) = (Time::ZERO, Time::ZERO);
         self.flushed.clear();
+        self.stopped = false;
     }
 
     fn forget_all(&mut self) {
@@ -157,7 +160,6 @@ impl<M: Memory> Worker<M> {
         }
         self.phase = Phase::Running;
         self.went = self.epoch;
-        (self.done, self.counted, self.waiting, self.said) = (false, false, false, 0);
         (self.due, self.look) = (now + self.settings.interval, now + LOOK);
         for worker in self.others() {
             // What had come before the checkpoint is here already.
