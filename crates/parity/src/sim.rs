@@ -16,7 +16,7 @@ pub mod tasks;
 
 pub use cases::{CASES, Case};
 pub use chart::chart;
-pub use explore::{Bounds, Explored, explore, replay};
+pub use explore::{Bounds, Explored, explore, replay, sample};
 pub use memory::Plain;
 pub use random::{Plan, run};
 
@@ -168,16 +168,16 @@ impl World {
         self.lives.keys().copied().filter(|member| !self.nodes.contains_key(member))
     }
 
-    /// Has things happen, one at a time, until all go on.
+    /// Has things happen, one at a time, until all go on and have heard all that was said to bring that about.
     ///
     /// # Errors
     /// There is no memory.
     pub fn begin(&mut self) -> Result<(), arena::Error> {
-        while !self.all_go_on() {
-            let Some(first) = self.actions().first().copied() else { break };
-            self.apply(first)?;
+        loop {
+            let arrives = |action: &Action| matches!(action, Action::Deliver(..));
+            let Some(action) = self.actions().into_iter().find(arrives) else { return Ok(()) };
+            self.apply(action)?;
         }
-        Ok(())
     }
 
     /// Do all live, in the same epoch and at work?

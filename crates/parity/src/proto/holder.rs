@@ -230,12 +230,13 @@ impl Holder {
                 self.lead = None;
                 self.prepare(frame.epoch, leader);
                 self.report();
-            } else if frame.epoch < self.epoch {
+            } else {
+                // The same number is one of its last life.
                 self.say(from, Body::Behind);
             }
             return;
         }
-        if frame.body == Body::Behind && frame.epoch > self.epoch {
+        if frame.body == Body::Behind && frame.epoch >= self.epoch {
             return self.on_behind(from, frame.epoch);
         }
         if frame.epoch != self.epoch {

@@ -249,7 +249,8 @@ impl<M: Memory> Worker<M> {
             }
             if frame.epoch > self.epoch {
                 self.prepare(frame.epoch, leader);
-            } else if frame.epoch < self.epoch {
+            } else {
+                // The same number is one of its last life.
                 self.say(from, Body::Behind);
             }
             return;

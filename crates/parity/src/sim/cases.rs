@@ -14,7 +14,8 @@ use std::time::Duration;
 pub struct Case {
     /// As users write it.
     pub name: &'static str,
-    task: fn(Worker) -> Box<dyn Task>,
+    /// What each worker does.
+    pub task: fn(Worker) -> Box<dyn Task>,
     /// What is wrong with a world that is over.
     pub wrong: fn(&World) -> Option<String>,
 }

@@ -32,8 +32,6 @@ pub struct Bounds {
     pub worlds: usize,
     /// Kinds of what must not be, after which the search ends.
     pub faults: usize,
-    /// What is found, is found on the shortest way; but all worlds are kept.
-    pub shortest: bool,
 }
 
 /// What was found.
@@ -64,7 +62,7 @@ struct Place {
 }
 
 /// An [`Action`], with members by their places in a row.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Choice {
     Deliver(u8, u8),
     Lose(u8, u8),
@@ -105,23 +103,8 @@ pub fn explore(
     bounds: Bounds,
     wrong: impl Fn(&World) -> Option<String>,
 ) -> Result<Explored, arena::Error> {
-    search(world, bounds, true, wrong)
-}
-
-fn search(
-    world: &World,
-    bounds: Bounds,
-    prune: bool,
-    wrong: impl Fn(&World) -> Option<String>,
-) -> Result<Explored, arena::Error> {
-    let mut table = Table::new(world);
-    let first = Place { row: table.row(world).into(), deaths: 0, timeouts: 0 };
-    let (seen, found) = (HashSet::default(), Explored::default());
-    let mut search = Search { table, bounds, wrong, prune, seen, found };
-    search.seen.insert(first.print());
-    let complete = if bounds.shortest { search.broad(first)? } else { search.deep(first)? };
-    let (worlds, states) = (search.seen.len(), search.table.states());
-    Ok(Explored { worlds, states, complete, ..search.found })
+    let (search, first) = Search::new(world, bounds, wrong);
+    search.deep(first)
 }
 
 /// A world on the way to the one that is looked at.
@@ -133,18 +116,21 @@ struct Level {
     by: Option<Choice>,
 }
 
-/// A world, and how it was come to.
-struct Reach {
-    place: Place,
-    by: Option<(u32, Choice)>,
-}
-
 impl<W: Fn(&World) -> Option<String>> Search<W> {
+    fn new(world: &World, bounds: Bounds, wrong: W) -> (Search<W>, Place) {
+        let mut table = Table::new(world);
+        let first = Place { row: table.row(world).into(), deaths: 0, timeouts: 0 };
+        let (seen, found) = (HashSet::default(), Explored::default());
+        (Search { table, bounds, wrong, prune: true, seen, found }, first)
+    }
+
     /// One way to its end, then the next.
-    fn deep(&mut self, place: Place) -> Result<bool, arena::Error> {
+    fn deep(mut self, first: Place) -> Result<Explored, arena::Error> {
+        let place = first.clone();
         let (print, next) = (place.print(), self.choices(&place));
         let mut open: HashSet<u64, Mixed> = [print].into_iter().collect();
         let mut way = vec![Level { place, print, next, by: None }];
+        self.seen.insert(print);
         while let Some(level) = way.last_mut() {
             let Some(choice) = level.next.pop() else {
                 open.remove(&level.print);
@@ -162,46 +148,18 @@ impl<W: Fn(&World) -> Option<String>> Search<W> {
                 Reached::Fault(fault) => fault,
                 Reached::Known(_) | Reached::End => continue,
             };
-            let way = way.iter().filter_map(|level| level.by).chain([choice]);
-            let path = way.map(|choice| self.action(choice)).collect();
-            self.found.faults.entry(fault).or_insert(path);
+            let path: Vec<Choice> = way.iter().filter_map(|level| level.by).chain([choice]).collect();
+            self.note(&first, path, fault)?;
             if self.is_enough() {
                 break;
             }
         }
-        Ok(way.is_empty())
+        self.found.complete = way.is_empty() && !self.is_enough();
+        Ok(self.report())
     }
 
-    /// All that is as far away, then what is farther.
-    fn broad(&mut self, place: Place) -> Result<bool, arena::Error> {
-        let mut reached = vec![Reach { place, by: None }];
-        let mut from = 0;
-        while from < reached.len() {
-            for choice in self.choices(&reached[from].place) {
-                match self.reach(&reached[from].place, choice)? {
-                    Reached::New(_, place, _) => {
-                        reached.push(Reach { place, by: Some((from as u32, choice)) });
-                    }
-                    Reached::Fault(fault) => {
-                        let mut path = vec![self.action(choice)];
-                        let mut at = from;
-                        while let Some((before, choice)) = reached[at].by {
-                            path.push(self.action(choice));
-                            at = before as usize;
-                        }
-                        path.reverse();
-                        self.found.depth = path.len();
-                        self.found.faults.entry(fault).or_insert(path);
-                    }
-                    Reached::Known(_) | Reached::End => {}
-                }
-                if self.is_enough() {
-                    return Ok(false);
-                }
-            }
-            from += 1;
-        }
-        Ok(true)
+    fn report(self) -> Explored {
+        Explored { worlds: self.seen.len(), states: self.table.states(), ..self.found }
     }
 
     fn is_enough(&self) -> bool {
@@ -218,18 +176,24 @@ impl<W: Fn(&World) -> Option<String>> Search<W> {
         if self.seen.len() >= self.bounds.worlds || !self.seen.insert(print) {
             return Ok(Reached::Known(print));
         }
+        let next = self.choices(&place);
+        Ok(match self.end(&place, &next) {
+            None => Reached::New(print, place, next),
+            Some(None) => Reached::End,
+            Some(Some(fault)) => Reached::Fault(fault),
+        })
+    }
+
+    /// Does nothing happen any more, and is that wrong?
+    fn end(&mut self, place: &Place, next: &[Choice]) -> Option<Option<String>> {
         let members = self.table.members.len();
         if place.row[..members].iter().any(|member| self.table.facts(*member).ended) {
             let world = self.table.world(&place.row);
             let fault = (self.wrong)(&world);
             self.found.answers.insert(world.outside);
-            return Ok(fault.map_or(Reached::End, Reached::Fault));
+            return Some(fault);
         }
-        let next = self.choices(&place);
-        if next.is_empty() {
-            return Ok(Reached::Fault("all wait for each other".into()));
-        }
-        Ok(Reached::New(print, place, next))
+        next.is_empty().then(|| Some("all wait for each other".into()))
     }
 
     fn choices(&self, place: &Place) -> Vec<Choice> {
@@ -386,9 +350,11 @@ impl Place {
     }
 }
 
+mod chance;
 mod replay;
 mod table;
 
+pub use chance::sample;
 pub use replay::replay;
 
 #[cfg(test)]

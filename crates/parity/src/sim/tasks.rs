@@ -129,36 +129,37 @@ impl Task for Words {
     }
 }
 
-/// The second worker tells the first whether it had heard of it by then, which is a matter of chance; both say what
-/// was told.
+/// The first worker sends a word to the second, which tells it whether that had come by then: a matter of chance.
+/// Both say what was told.
 #[derive(Clone, Copy, Debug)]
 pub struct Glance;
 
 impl Task for Glance {
-    /// The state is a word, 1 once all is said.
+    /// The state is a word: 1 once it was sent, 2 once all is said.
     fn step(&mut self, cx: &mut Context<'_>) -> Outcome {
-        let (is_said, _) = cx.parts::<u64, u64>();
-        let was_said = std::mem::replace(is_said, 1);
-        if was_said == 1 {
-            return Outcome::Done;
-        }
-        let told = if cx.me() == Worker(0) {
-            cx.receive(Worker(1))
-        } else {
-            let heard = cx.receive(Worker(0)).is_some();
-            cx.send(Worker(0), vec![u8::from(heard)]);
-            Some(vec![u8::from(heard)])
+        let (stage, _) = cx.parts::<u64, u64>();
+        let was = *stage;
+        let told = match (cx.me(), was) {
+            (_, 2) => return Outcome::Done,
+            (Worker(0), 0) => {
+                let (stage, _) = cx.parts::<u64, u64>();
+                *stage = 1;
+                cx.send(Worker(1), vec![1]);
+                return Outcome::Again;
+            }
+            (Worker(0), _) => match cx.receive(Worker(1)) {
+                Some(told) => told,
+                None => return Outcome::Wait,
+            },
+            _ => {
+                let told = vec![u8::from(cx.receive(Worker(0)).is_some())];
+                cx.send(Worker(0), told.clone());
+                told
+            }
         };
-        match told {
-            Some(told) => {
-                cx.output(told);
-                Outcome::Done
-            }
-            None => {
-                let (is_said, _) = cx.parts::<u64, u64>();
-                *is_said = 0;
-                Outcome::Wait
-            }
-        }
+        let (stage, _) = cx.parts::<u64, u64>();
+        *stage = 2;
+        cx.output(told);
+        Outcome::Done
     }
 }

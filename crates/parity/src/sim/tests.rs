@@ -3,7 +3,6 @@ use super::*;
 use offload::rng::Rng;
 
 const TALK: Talk = Talk { messages: 6 };
-const ONE_WORD: Talk = Talk { messages: 1 };
 
 fn settings(mode: Mode, workers: usize, failures: usize) -> Settings {
     Settings {
@@ -106,38 +105,4 @@ fn the_papers_scheme_loses_messages() {
     let plan = Plan { kills: 4, apart: true, actions: 20_000 };
     let seen = survey(&settings(Mode::Enhanced, 3, 1), plan, 30);
     assert!(!seen.wrong.is_empty() && seen.wrong.len() < 30, "{} of 30", seen.wrong.len());
-}
-
-/// Two workers that say a word to each other, at work.
-fn pair(mode: Mode) -> World {
-    let mut settings = settings(mode, 2, 1);
-    settings.task = |_| Box::new(ONE_WORD);
-    (settings.log_bytes, settings.pages_per_frame) = (512, 64);
-    let mut world = World::new(settings).unwrap();
-    while !world.all_go_on() {
-        world.apply(world.actions()[0]).unwrap();
-    }
-    world
-}
-
-#[test]
-fn nothing_goes_wrong_in_the_first_worlds_with_a_death() {
-    for mode in [Mode::Plank, Mode::Offload] {
-        let bounds = Bounds { kills: 1, timeouts: 1, worlds: 20_000 };
-        let found = explore(pair(mode), bounds, |world| wrong(world, ONE_WORD, 2)).unwrap();
-        assert_eq!(found.fault, None, "{mode}");
-        assert_eq!((found.worlds, found.complete), (20_000, false), "{mode}");
-    }
-}
-
-#[test]
-fn what_is_found_comes_with_how_it_comes_to_be() {
-    let bounds = Bounds { kills: 0, timeouts: 1, worlds: 20_000 };
-    let never = |_: &World| Some("over".to_owned());
-    let (fault, path) = explore(pair(Mode::Offload), bounds, never).unwrap().fault.unwrap();
-    assert_eq!(fault, "over");
-    let mut world = pair(Mode::Offload);
-    path.into_iter().for_each(|action| world.apply(action).unwrap());
-    assert!(world.is_over() && world.fault().is_none());
-    assert_eq!(wrong(&world, ONE_WORD, 2), None);
 }

@@ -15,7 +15,8 @@ impl<M: Memory> Worker<M> {
         self.wanted.clear();
         self.commits.clear();
         (self.asked, self.granted, self.hurry, self.cramped) = (None, None, false, 0);
-        (self.done, self.done_then, self.counted, self.waiting, self.said) = (false, false, false, false, 0);
+        (self.done, self.done_then, self.counted, self.waiting, self.said) =
+            (false, false, false, false, 0);
         (self.due, self.look) = (Time::ZERO, Time::ZERO);
         self.flushed.clear();
         self.stopped = false;
