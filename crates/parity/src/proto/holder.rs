@@ -191,6 +191,10 @@ impl Holder {
         }
         if self.leader.is_some_and(|leader| Member::Holder(leader) == member) {
             self.leader = None;
+            // As a worker does.
+            for other in self.up.keys().copied().filter(Holder::is_holder).collect::<Vec<_>>() {
+                self.say(other, Body::Behind);
+            }
             self.consider();
         } else {
             self.tell_leader(Body::Suspect(member));

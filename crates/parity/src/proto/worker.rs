@@ -236,7 +236,13 @@ impl<M: Memory> Worker<M> {
     fn on_closed(&mut self, member: Member) {
         self.up.remove(&member);
         match member {
-            Member::Holder(holder) if self.leader == Some(holder) => self.leader = None,
+            Member::Holder(holder) if self.leader == Some(holder) => {
+                self.leader = None;
+                // Its last word may have come late: another may lead by an earlier epoch, and wait for us.
+                for other in self.holders().filter(|other| self.up.contains(other)).collect::<Vec<_>>() {
+                    self.say(other, Body::Behind);
+                }
+            }
             // The leader sees for itself when somebody is dead, but not that only this link is.
             _ => self.tell_leader(Body::Suspect(member)),
         }

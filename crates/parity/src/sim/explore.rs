@@ -17,6 +17,7 @@
 use super::{Action, World};
 use crate::arena;
 use crate::id::{Member, Worker};
+use crate::proto::plan::TOO_MUCH;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::Hasher;
 use table::{Mixed, Mixer, Move, Table};
@@ -170,7 +171,9 @@ impl<W: Fn(&World) -> Option<String>> Search<W> {
         self.found.actions += 1;
         let (place, fault) = self.apply(from.clone(), choice)?;
         if let Some(fault) = fault {
-            return Ok(Reached::Fault(fault));
+            let survived = self.table.failures();
+            let named = usize::from(place.deaths) > survived && fault.contains(TOO_MUCH);
+            return Ok(if named { Reached::End } else { Reached::Fault(fault) });
         }
         let print = place.print();
         if self.seen.len() >= self.bounds.worlds || !self.seen.insert(print) {

@@ -44,7 +44,7 @@ fn survey(settings: &Settings, plan: Plan, seeds: u64) -> Seen {
         let mut world = World::new(settings.clone()).unwrap();
         run(&mut world, plan, &mut Rng::from_seed(seed)).unwrap();
         match world.fault().map(str::to_owned).or_else(|| wrong(&world, TALK, workers)) {
-            Some(why) if why.contains("at once can be had again") => seen.lost += 1,
+            Some(why) if why.contains(crate::proto::plan::TOO_MUCH) => seen.lost += 1,
             Some(why) => seen.wrong.push((seed, why)),
             None => {}
         }

@@ -60,7 +60,7 @@ impl Holder {
         holders.chain(self.workers().map(Member::Worker))
     }
 
-    fn is_holder(member: &Member) -> bool {
+    pub(super) fn is_holder(member: &Member) -> bool {
         matches!(member, Member::Holder(_))
     }
 

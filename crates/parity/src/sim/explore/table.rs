@@ -202,6 +202,11 @@ impl Table {
         &self.facts[local as usize]
     }
 
+    /// How many deaths at once are survived.
+    pub fn failures(&self) -> usize {
+        self.blank.settings.code.failures()
+    }
+
     /// How many states of a member there are.
     pub fn states(&self) -> usize {
         self.locals.len()

@@ -50,6 +50,14 @@ fn with_a_death_all_is_seen_and_right() {
     }
 }
 
+/// The second dies at any moment of the recovery from the first, and what is then too much is named.
+#[test]
+fn nothing_is_wrong_in_the_first_worlds_with_two_deaths() {
+    let bounds = Bounds { deaths: 2, worlds: 300_000, ..SOME };
+    let found = explore(&alone(Mode::Offload), bounds, |_| None).unwrap();
+    assert_eq!((found.faults.keys().next(), found.complete), (None, false));
+}
+
 #[test]
 fn nothing_is_wrong_in_the_first_worlds_with_two_workers_and_a_death() {
     for name in ["word", "talk"] {
