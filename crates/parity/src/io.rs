@@ -13,6 +13,8 @@
 mod channel;
 mod link;
 mod node;
+mod outside;
 
 pub use link::ping_period;
-pub use node::{Error, Outside, Settings, Told, holder, worker};
+pub use node::{Error, Settings, Told, holder, worker};
+pub use outside::Outside;

@@ -7,13 +7,17 @@
 //! A link keeps its order and is lost as a whole. What a dead member had sent may still arrive, all of it or
 //! some: what its host had not sent is gone with it. Whoever was linked with it learns of its death after that.
 
+mod cases;
+mod chart;
 mod explore;
 mod memory;
 mod random;
 pub mod tasks;
 pub mod testbed;
 
-pub use explore::{Bounds, Explored, explore};
+pub use cases::{CASES, Case};
+pub use chart::chart;
+pub use explore::{Bounds, Explored, explore, replay, sample};
 pub use memory::Plain;
 pub use random::{Plan, run};
 
@@ -67,25 +71,16 @@ pub enum Action {
     Encode(Member),
     /// The moment has come for which a member waits.
     Timeout(Member),
-    /// A member dies, and what it had sent is lost, but for what these had been sent.
-    Kill(Member, Kept),
+    /// A member dies.
+    Kill(Member),
+    /// What one that is dead had sent to the other is lost, as far as it has not arrived.
+    Lose(Member, Member),
     /// It is started again, with nothing.
     Start(Member),
 }
 
-/// What a dead member had sent and still arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kept {
-    /// All of it.
-    All,
-    /// Nothing.
-    None,
-    /// What this one was sent.
-    To(Member),
-}
-
 /// What travels over a link.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Item {
     /// The link stands. The other's life, and the last epoch in which it had gone on.
     Opened(u32, Epoch),
@@ -181,6 +176,18 @@ impl World {
         self.lives.keys().copied().filter(|member| !self.nodes.contains_key(member))
     }
 
+    /// Has things happen, one at a time, until all go on and have heard all that was said to bring that about.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn begin(&mut self) -> Result<(), arena::Error> {
+        loop {
+            let arrives = |action: &Action| matches!(action, Action::Deliver(..));
+            let Some(action) = self.actions().into_iter().find(arrives) else { return Ok(()) };
+            self.apply(action)?;
+        }
+    }
+
     /// Do all live, in the same epoch and at work?
     fn all_go_on(&self) -> bool {
         let mut epochs = self.nodes.values().map(|node| node.machine.went());
@@ -213,7 +220,8 @@ impl World {
     pub fn apply(&mut self, action: Action) -> Result<(), arena::Error> {
         match action {
             Action::Start(member) => self.start(member)?,
-            Action::Kill(member, kept) => self.kill(member, kept),
+            Action::Kill(member) => self.kill(member),
+            Action::Lose(from, to) => self.lose(from, to),
             Action::Deliver(from, to) => self.deliver(from, to),
             Action::Step(member) => {
                 if let Member::Worker(worker) = member {
@@ -297,21 +305,32 @@ impl World {
         Ok(())
     }
 
-    fn kill(&mut self, member: Member, kept: Kept) {
+    fn kill(&mut self, member: Member) {
         if self.nodes.remove(&member).is_none() {
             return;
         }
         for ((from, to), items) in &mut self.pipes {
             if *to == member {
                 items.clear();
-            } else if *from == member {
-                if !(kept == Kept::All || kept == Kept::To(*to)) {
-                    // What was before its last life's link is not its own.
-                    while matches!(items.back(), Some(Item::Frame(_))) {
-                        items.pop_back();
-                    }
-                }
+            } else if *from == member && self.nodes.contains_key(to) {
                 items.push_back(Item::Closed);
+            }
+        }
+    }
+
+    /// A member dies, and with it what it had sent, but for what this one was sent.
+    fn cut_off(&mut self, member: Member, kept: Option<Member>) {
+        self.kill(member);
+        let others: Vec<Member> =
+            self.lives.keys().copied().filter(|other| Some(*other) != kept).collect();
+        others.into_iter().for_each(|other| self.lose(member, other));
+    }
+
+    fn lose(&mut self, from: Member, to: Member) {
+        let Some(items) = self.pipes.get_mut(&(from, to)) else { return };
+        if items.contains(&Item::Closed) {
+            while matches!(items.front(), Some(Item::Frame(_))) {
+                items.pop_front();
             }
         }
     }

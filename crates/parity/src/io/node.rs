@@ -2,6 +2,7 @@
 
 use super::channel::Channel;
 use super::link::{Common, Heard, ToSend, converse, dial};
+use super::outside::Outside;
 use crate::arena::{self, Live, Shadow};
 use crate::id::{Epoch, Member};
 use crate::limits::{DIAL_PAUSE, MAX_DIAL_PAUSE, MAX_STRANGERS, QUEUE_FRAMES, SILENCE_LIMIT};
@@ -12,14 +13,14 @@ use offload::config::{Key, recipe};
 use offload::time::Time;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
-use std::{fmt, io};
 
 /// Who takes part in a run, and where.
 #[derive(Clone, Debug)]
@@ -61,36 +62,6 @@ impl Settings {
             Some(address) => Err(Error::Exposed { address }),
             None => Ok(()),
         }
-    }
-}
-
-/// Tells a member that the world outside, which its task looks at in each step, has changed.
-#[derive(Clone, Default)]
-pub struct Outside(Arc<(AtomicBool, Mutex<Option<Wake>>)>);
-
-type Wake = Box<dyn Fn() + Send>;
-
-impl Outside {
-    /// It has. Never blocks.
-    pub fn changed(&self) {
-        self.0.0.store(true, Ordering::Release);
-        if let Some(wake) = &*self.0.1.lock().unwrap_or_else(PoisonError::into_inner) {
-            wake();
-        }
-    }
-
-    fn wake_by(&self, wake: Wake) {
-        *self.0.1.lock().unwrap_or_else(PoisonError::into_inner) = Some(wake);
-    }
-
-    fn take(&self) -> bool {
-        self.0.0.swap(false, Ordering::Acquire)
-    }
-}
-
-impl fmt::Debug for Outside {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Outside")
     }
 }
 

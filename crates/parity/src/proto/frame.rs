@@ -23,7 +23,7 @@ pub struct Frame {
 pub enum Body {
     /// Leader to all: stop, and say what you have. The only frame that begins an epoch.
     Prepare,
-    /// To one who would lead: I am in this epoch already, which is later, or was led by its last life.
+    /// To one who would lead: I am in this epoch already, and you do not lead it.
     Behind,
     /// All to leader.
     Report(Report),

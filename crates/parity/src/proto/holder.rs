@@ -109,6 +109,11 @@ impl Holder {
         })
     }
 
+    /// The epoch whose frames it hears.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     /// The last epoch in which it went on.
     pub fn went(&self) -> Epoch {
         self.went
@@ -186,6 +191,10 @@ impl Holder {
         }
         if self.leader.is_some_and(|leader| Member::Holder(leader) == member) {
             self.leader = None;
+            // As a worker does.
+            for other in self.up.keys().copied().filter(Holder::is_holder).collect::<Vec<_>>() {
+                self.say(other, Body::Behind);
+            }
             self.consider();
         } else {
             self.tell_leader(Body::Suspect(member));
@@ -225,15 +234,14 @@ impl Holder {
                 self.lead = None;
                 self.prepare(frame.epoch, leader);
                 self.report();
-            } else if frame.epoch < self.epoch || self.leader != Some(leader) {
-                // Its last life has led this epoch, if it is the same: it needs another.
+            } else {
+                // The same number is one of its last life.
                 self.say(from, Body::Behind);
             }
             return;
         }
-        if frame.body == Body::Behind && frame.epoch >= self.epoch && self.lead.is_some() {
-            self.epoch = frame.epoch;
-            return self.begin_epoch();
+        if frame.body == Body::Behind && frame.epoch >= self.epoch {
+            return self.on_behind(from, frame.epoch);
         }
         if frame.epoch != self.epoch {
             return;

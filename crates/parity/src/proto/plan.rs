@@ -23,6 +23,9 @@ use crate::id::{Epoch, Holder, Line, Member, Worker};
 use crate::mode::Mode;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What the error says where more is lost at once than the holders' parity can be for.
+pub const TOO_MUCH: &str = "at once can be had again";
+
 /// Where the run goes on.
 ///
 /// # Errors
@@ -170,7 +173,7 @@ impl Known<'_> {
         let Some(images) = self.code.images(&workers, &held) else {
             let names: Vec<String> = lost.iter().map(Member::to_string).collect();
             return Err(format!(
-                "the states of {} are lost, and {} at once can be had again: start the run anew, and where more are to \
+                "the states of {} are lost, and {} {TOO_MUCH}: start the run anew, and where more are to \
                  be survived, with more holders",
                 names.join(", "),
                 self.code.failures()

@@ -167,6 +167,11 @@ impl<M: Memory> Worker<M> {
         }
     }
 
+    /// The epoch whose frames it hears.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     /// The last epoch in which it went on.
     pub fn went(&self) -> Epoch {
         self.went
@@ -247,7 +252,13 @@ impl<M: Memory> Worker<M> {
     fn on_closed(&mut self, member: Member) {
         self.up.remove(&member);
         match member {
-            Member::Holder(holder) if self.leader == Some(holder) => self.leader = None,
+            Member::Holder(holder) if self.leader == Some(holder) => {
+                self.leader = None;
+                // Its last word may have come late: another may lead by an earlier epoch, and wait for us.
+                for other in self.holders().filter(|other| self.up.contains(other)).collect::<Vec<_>>() {
+                    self.say(other, Body::Behind);
+                }
+            }
             // The leader sees for itself when somebody is dead, but not that only this link is.
             _ => self.tell_leader(Body::Suspect(member)),
         }
@@ -260,8 +271,8 @@ impl<M: Memory> Worker<M> {
             }
             if frame.epoch > self.epoch {
                 self.prepare(frame.epoch, leader);
-            } else if frame.epoch < self.epoch || self.leader != Some(leader) {
-                // Its last life has led this epoch, if it is the same: it needs another.
+            } else {
+                // The same number is one of its last life.
                 self.say(from, Body::Behind);
             }
             return;

@@ -1,6 +1,6 @@
 //! One course of events of many, by chance.
 
-use super::{Action, Kept, World};
+use super::{Action, World};
 use crate::arena;
 use crate::id::Member;
 use offload::rng::Rng;
@@ -31,8 +31,7 @@ pub fn run(world: &mut World, plan: Plan, rng: &mut Rng) -> Result<(), arena::Er
         let calm = !plan.apart || world.all_go_on();
         if kills > 0 && calm && rng.below(patience) == 0 {
             kills -= 1;
-            let action = kill(world, rng);
-            world.apply(action)?;
+            kill(world, rng)?;
             continue;
         }
         let mut actions = world.actions();
@@ -57,13 +56,14 @@ pub fn run(world: &mut World, plan: Plan, rng: &mut Rng) -> Result<(), arena::Er
     Ok(())
 }
 
-fn kill(world: &World, rng: &mut Rng) -> Action {
+/// Somebody dies. What it had sent still arrives: all, nothing, or what one of the others was sent.
+fn kill(world: &mut World, rng: &mut Rng) -> Result<(), arena::Error> {
     let members: Vec<Member> = world.nodes.keys().copied().collect();
     let pick = |rng: &mut Rng| members[rng.below(members.len() as u64) as usize];
-    let kept = match rng.below(3) {
-        0 => Kept::All,
-        1 => Kept::None,
-        _ => Kept::To(pick(rng)),
-    };
-    Action::Kill(pick(rng), kept)
+    let arrives = rng.below(3);
+    let spared = (arrives == 2).then(|| pick(rng));
+    let dies = pick(rng);
+    world.apply(Action::Kill(dies))?;
+    let cut_off = members.iter().filter(|member| arrives > 0 && Some(**member) != spared);
+    cut_off.copied().try_for_each(|member| world.apply(Action::Lose(dies, member)))
 }

@@ -83,3 +83,83 @@ impl Task for Talk {
         Outcome::Done
     }
 }
+
+/// The first worker sends some words to the second, which says at its end what it has heard.
+#[derive(Clone, Copy, Debug)]
+pub struct Words {
+    /// How many.
+    pub messages: u64,
+}
+
+impl Words {
+    /// What a worker says at its end, had nothing ever failed.
+    pub fn expected(&self, me: u16) -> Vec<Vec<u8>> {
+        let heard = (1..=self.messages).fold(0, |heard, number| mix(heard, word(number, 0, 0)));
+        if me == 1 { vec![heard.to_le_bytes().to_vec()] } else { Vec::new() }
+    }
+}
+
+impl Task for Words {
+    /// The state is how many words were sent or heard, and the sum of those that were heard.
+    fn step(&mut self, cx: &mut Context<'_>) -> Outcome {
+        let (number, _) = cx.parts::<u64, u64>();
+        let next = *number + 1;
+        if next > self.messages {
+            return Outcome::Done;
+        }
+        *number = next;
+        if cx.me() == Worker(0) {
+            cx.send(Worker(1), word(next, 0, 0).to_le_bytes().to_vec());
+        } else {
+            let Some(message) = cx.receive(Worker(0)) else {
+                let (number, _) = cx.parts::<u64, u64>();
+                *number = next - 1;
+                return Outcome::Wait;
+            };
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&message[..8]);
+            let (_, words) = cx.parts::<u64, u64>();
+            words[0] = mix(words[0], u64::from_le_bytes(bytes));
+            if next == self.messages {
+                let heard = words[0].to_le_bytes().to_vec();
+                cx.output(heard);
+            }
+        }
+        if next == self.messages { Outcome::Done } else { Outcome::Again }
+    }
+}
+
+/// The first worker sends a word to the second, which tells it whether that had come by then: a matter of chance.
+/// Both say what was told.
+#[derive(Clone, Copy, Debug)]
+pub struct Glance;
+
+impl Task for Glance {
+    /// The state is a word: 1 once it was sent, 2 once all is said.
+    fn step(&mut self, cx: &mut Context<'_>) -> Outcome {
+        let (stage, _) = cx.parts::<u64, u64>();
+        let was = *stage;
+        let told = match (cx.me(), was) {
+            (_, 2) => return Outcome::Done,
+            (Worker(0), 0) => {
+                let (stage, _) = cx.parts::<u64, u64>();
+                *stage = 1;
+                cx.send(Worker(1), vec![1]);
+                return Outcome::Again;
+            }
+            (Worker(0), _) => match cx.receive(Worker(1)) {
+                Some(told) => told,
+                None => return Outcome::Wait,
+            },
+            _ => {
+                let told = vec![u8::from(cx.receive(Worker(0)).is_some())];
+                cx.send(Worker(0), told.clone());
+                told
+            }
+        };
+        let (stage, _) = cx.parts::<u64, u64>();
+        *stage = 2;
+        cx.output(told);
+        Outcome::Done
+    }
+}

@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Lead {
     stage: Stage,
+    /// An epoch that is later than this one, and that someone is in.
+    later: Option<Epoch>,
     /// Which checkpoints were asked for, and not granted.
     asked: BTreeMap<Worker, Line>,
     /// Checkpoints that are granted and not applied everywhere, by whose they are.
@@ -29,10 +31,21 @@ struct Round {
     applied: BTreeSet<Member>,
 }
 
+/// Who begins epochs of such numbers.
+fn leader_of(epoch: Epoch) -> id::Holder {
+    id::Holder((epoch.0 % MAX_HOLDERS as u64) as u8)
+}
+
 impl Lead {
     pub fn new() -> Lead {
         let stage = Stage::Gathering(BTreeMap::new());
-        Lead { stage, asked: BTreeMap::new(), rounds: BTreeMap::new(), released: BTreeSet::new() }
+        Lead {
+            stage,
+            later: None,
+            asked: BTreeMap::new(),
+            rounds: BTreeMap::new(),
+            released: BTreeSet::new(),
+        }
     }
 
     pub fn is_gathering(&self) -> bool {
@@ -47,7 +60,7 @@ impl Holder {
         holders.chain(self.workers().map(Member::Worker))
     }
 
-    fn is_holder(member: &Member) -> bool {
+    pub(super) fn is_holder(member: &Member) -> bool {
         matches!(member, Member::Holder(_))
     }
 
@@ -63,7 +76,7 @@ impl Holder {
         match (body, from, &mut lead.stage) {
             (Body::Report(report), _, Stage::Gathering(reports)) => {
                 reports.insert(from, report);
-                self.plan();
+                if lead.later.is_some() { self.outbid(false) } else { self.plan() }
             }
             (Body::Restored, _, Stage::Restoring(restored)) => {
                 restored.insert(from);
@@ -101,6 +114,35 @@ impl Holder {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Someone is in a later epoch than the one that is led here, or in one of that number.
+    pub(super) fn on_behind(&mut self, from: Member, epoch: Epoch) {
+        let Some(lead) = &mut self.lead else { return };
+        lead.later = lead.later.max(Some(epoch));
+        let leads = Member::Holder(leader_of(epoch)) == from;
+        if leads && from < self.me() {
+            // Its word is on its way. Of two that lead, the first in number does.
+            (self.lead, self.leader) = (None, Some(leader_of(epoch)));
+        } else {
+            self.outbid(leads);
+        }
+    }
+
+    /// Leads by a still later epoch, where it is known that the later one's leader does not lead by it, or may not.
+    /// Otherwise its word is on its way, or comes once it is linked: two that outbid each other at every rumour could
+    /// do so for ever.
+    fn outbid(&mut self, known: bool) {
+        let Some(Lead { later: Some(later), stage, .. }) = &self.lead else { return };
+        let (later, rival) = (*later, leader_of(*later));
+        let follows = match stage {
+            Stage::Gathering(reports) => reports.contains_key(&Member::Holder(rival)),
+            Stage::Restoring(_) | Stage::Running => true,
+        };
+        if known || follows || rival == self.settings.me {
+            self.epoch = later;
+            self.begin_epoch();
         }
     }
 

@@ -15,7 +15,11 @@ impl<M: Memory> Worker<M> {
         self.wanted.clear();
         self.commits.clear();
         (self.asked, self.granted, self.hurry, self.cramped) = (None, None, false, None);
+        (self.done, self.done_then, self.counted, self.waiting, self.said) =
+            (false, false, false, false, 0);
+        (self.due, self.look) = (Time::ZERO, Time::ZERO);
         self.flushed.clear();
+        self.stopped = false;
     }
 
     fn forget_all(&mut self) {
@@ -161,7 +165,6 @@ impl<M: Memory> Worker<M> {
         }
         self.phase = Phase::Running;
         self.went = self.epoch;
-        (self.done, self.counted, self.waiting, self.said) = (false, false, false, 0);
         self.worked = false;
         (self.due, self.look) = (now + self.settings.interval, now + LOOK);
         for worker in self.others() {

@@ -8,7 +8,7 @@ use crate::id::{Holder, Line, Member, Worker};
 use crate::limits::{MAX_TESTBED_EVENTS, PAGE_BYTES};
 use crate::proto::Event;
 use crate::proto::frame::Body;
-use crate::sim::{Action, Item, Kept, World};
+use crate::sim::{Action, Item, World};
 use offload::time::Time;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -283,7 +283,7 @@ impl<'a> Timed<'a> {
         {
             *worked += now.since(begin);
         }
-        self.world.apply(Action::Kill(member, Kept::None))?;
+        self.world.cut_off(member, None);
         self.measured.deaths += 1;
         self.outage.get_or_insert(None);
         self.encodes.remove(&member);
