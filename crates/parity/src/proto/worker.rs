@@ -203,13 +203,18 @@ impl<M: Memory> Worker<M> {
         self.proceed(now);
     }
 
+    /// Is there anything that the last checkpoint does not have? The paper's takes one at each Timeout all the same.
+    fn has_news(&self) -> bool {
+        self.worked || self.settings.layout.mode == Mode::Enhanced
+    }
+
     /// The next thing to do; [`Output::Wake`] ends the round.
     pub fn poll_output(&mut self) -> Output<M> {
         let quiet = self.asked.is_some()
             || self.granted.is_some()
             || self.taken > self.committed
             || self.done
-            || !self.worked;
+            || !self.has_news();
         let wake = (matches!(self.phase, Phase::Running) && !quiet).then_some(self.due);
         self.outputs.pop_front().unwrap_or(Output::Wake(wake))
     }

@@ -141,7 +141,7 @@ fn the_death_of_a_holder_takes_no_worker_back() {
     // There is no checkpoint but the first.
     settings.interval = Duration::from_secs(3600);
     let mut further = 0;
-    for seed in 0..200 {
+    for seed in 0..400 {
         let (mut world, mut rng) = (World::new(settings.clone()).unwrap(), Rng::from_seed(seed));
         let mut act = |world: &mut World| {
             let mut actions = world.actions();

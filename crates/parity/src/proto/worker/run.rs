@@ -30,7 +30,7 @@ impl<M: Memory> Worker<M> {
                 self.step();
             }
         }
-        let due = now >= self.due && self.worked || self.hurry || self.done && !self.counted;
+        let due = now >= self.due && self.has_news() || self.hurry || self.done && !self.counted;
         if due && self.asked.is_none() && self.taken == self.committed && self.granted.is_none() {
             self.asked = Some(self.taken.next());
             self.tell_leader(Body::Ask(self.taken.next()));
