@@ -112,7 +112,7 @@ class Bench:
         ours = pauses[next(iter(found))]
         for way, key in (("fork, child copies", ("fork, child copies", "total")), ("fork's pause alone", "fork, child copies"),
                          ("stop and copy", "stop and copy"), ("stop and write to disk", "stop and write to disk")):
-            factor, asked = pauses[key] / ours, way not in ("fork's pause alone",)
+            factor, asked = pauses[key] / ours, way in ("fork, child copies", "stop and write to disk")
             self.row(work, f"{way} / ours", f"{factor:.1f}x", f">= {PAUSE_FACTOR}x" if asked else None,
                      factor >= PAUSE_FACTOR if asked else None, factor=factor)
 
@@ -172,6 +172,7 @@ class Bench:
 
     def writer(self, *words):
         """(what the checkpoints did, what plain TCP did) for so much state, with P_c's processor time."""
+        runs.warm()
         done = subprocess.run([self.examples / "writer", *map(str, words)], capture_output=True, text=True)
         if done.returncode != 0:
             raise Failure(f"writer {' '.join(map(str, words))}: {done.stderr.strip()}")
