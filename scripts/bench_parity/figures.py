@@ -42,7 +42,7 @@ def pauses(result, path):
     axes.set_xlabel("ms that the task stands still (logarithmic)")
     axes.set_title(f"A checkpoint of {rows[0]['work']}: ours in blue")
     axes.grid(axis="y", visible=False)
-    axes.set_xlim(right=max(times) * 2)
+    axes.set_xlim(1, max(times) * 2)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
