@@ -7,11 +7,7 @@ Standard library, and matplotlib for the figures; Python 3.11 or later. scripts/
 """
 
 import argparse
-import datetime
 import json
-import os
-import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -19,7 +15,9 @@ import tempfile
 from pathlib import Path
 
 sys.dont_write_bytecode = True  # nothing is left beside the sources
+sys.path.append(str(Path(__file__).resolve().parent.parent))
 
+import bench_report
 import runs
 from runs import Failure
 
@@ -233,19 +231,6 @@ class Bench:
         return found
 
 
-def machine():
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return {
-        "machine": cpu.group(1) if cpu else platform.machine(), "kernel": platform.release(),
-        "cores": os.cpu_count(), "load_before": round(os.getloadavg()[0], 2),
-    }
-
-
-def git(*args):
-    done = subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
 PARTS = ("equations", "pauses", "tasks", "rate", "recovery", "growth")
 
 
@@ -270,36 +255,24 @@ def arguments():
 
 def main():
     args = arguments()
-    about = machine()
-    dirty = "-dirty" if git("status", "--porcelain", "--untracked-files=no") else ""
-    commit = (git("rev-parse", "--short", "HEAD") or "none") + dirty
+    about = bench_report.machine()
+    commit = bench_report.commit()
     print(f"{about['machine']}, {about['cores']} cores, Linux {about['kernel']}, commit {commit}, "
           f"load {about['load_before']}; medians of {args.rounds} rounds")
     bench, found = Bench(args), {}
     for part in PARTS:
         if part in args.only:
             found[part] = getattr(bench, part)()
-    report = {**about, "commit": commit, "date": datetime.date.today().isoformat(), "rounds": args.rounds,
+    report = {**about, "commit": commit, "date": bench_report.today(), "rounds": args.rounds,
               "rows": bench.rows, **{part: what for part, what in found.items() if what is not None}}
-    results = ROOT / "bench" / "results"
-    results.mkdir(parents=True, exist_ok=True)
-    path = results / f"{report['date']}-{commit}-parity{'-quick' if args.quick else ''}.json"
-    path.write_text(json.dumps(report) + "\n")
+    path = bench_report.write(report, "parity-quick" if args.quick else "parity")
     if args.figures:
         from figures import draw  # matplotlib takes its time to start
 
         draw(path, args.figures)
-    held = [row["met"] for row in bench.rows if row["met"] is not None]
-    print(f"{sum(held)} of {len(held)} targets met; written to {path.relative_to(ROOT)}")
+    print(bench_report.held(bench.rows, path))
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (Failure, subprocess.CalledProcessError) as error:
-        detail = getattr(error, "stderr", None) or ""
-        print(f"bench-parity: {error}\n{detail}".rstrip(), file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    bench_report.run("bench-parity", main, Failure)

@@ -10,12 +10,9 @@ namespaces.
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import random
-import re
 import shutil
 import statistics
 import subprocess
@@ -24,14 +21,15 @@ import tempfile
 from pathlib import Path
 
 sys.dont_write_bytecode = True  # nothing is left beside the sources
+sys.path.append(str(Path(__file__).resolve().parent.parent))
 
+import bench_report
 import transports
 from network import Network, address
 from run import STAGGER, Missed, Transfer, digest
 from torrent import piece_bytes, torrent
 from transports import Failure
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 MIB = 1 << 20
 SEED = 4
 CPU_BOUND = 0.85
@@ -315,12 +313,8 @@ def floor(work):
 
 
 def machine():
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     congestion = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
-    return {
-        "tcp": congestion, "machine": cpu.group(1) if cpu else platform.machine(), "kernel": platform.release(),
-        "cores": os.cpu_count(), "load_before": round(os.getloadavg()[0], 2),
-    }
+    return {"tcp": congestion, **bench_report.machine()}
 
 
 def versions():
@@ -333,11 +327,6 @@ def versions():
     package = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", "udpcast"], capture_output=True, text=True)
     said["udpcast"] = package.stdout.strip() or "unknown"
     return said
-
-
-def git(*args):
-    done = subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def numbers(text):
@@ -390,8 +379,7 @@ def measure(bench, args):
 def main():
     args = arguments()
     about = machine()
-    dirty = "-dirty" if git("status", "--porcelain", "--untracked-files=no") else ""
-    commit = (git("rev-parse", "--short", "HEAD") or "none") + dirty
+    commit = bench_report.commit()
     print(f"{about['machine']}, {about['cores']} cores, Linux {about['kernel']}, commit {commit}, "
           f"load {about['load_before']}; medians of {args.rounds} rounds, "
           f"{piece_bytes(args.size * MIB) >> 10} KiB pieces, "
@@ -406,30 +394,19 @@ def main():
             subprocess.run(["umount", "--lazy", directory], check=True)
     bench.drop_curves()
     report = {
-        **about, "commit": commit, "date": datetime.date.today().isoformat(), "rounds": args.rounds,
+        **about, "commit": commit, "date": bench_report.today(), "rounds": args.rounds,
         "bytes": args.size * MIB, "piece_bytes": piece_bytes(args.size * MIB), "peers": versions(),
         "transports": {each.name: each.note for each in bench.transports},
         "rows": bench.rows, "runs": bench.runs, "growth": growth,
     }
-    results = ROOT / "bench" / "results"
-    results.mkdir(parents=True, exist_ok=True)
-    path = results / f"{report['date']}-{commit}-swarm{'-quick' if args.quick else ''}.json"
-    path.write_text(json.dumps(report) + "\n")
+    path = bench_report.write(report, "swarm-quick" if args.quick else "swarm")
     if args.figures:
         from figures import draw  # matplotlib takes its time to start
 
         draw(path, args.figures)
-    held = [row["met"] for row in bench.rows if row["met"] is not None]
-    print(f"{sum(held)} of {len(held)} targets met; written to {path.relative_to(ROOT)}")
+    print(bench_report.held(bench.rows, path))
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (Failure, subprocess.CalledProcessError) as error:
-        detail = getattr(error, "stderr", None) or ""
-        print(f"bench-swarm: {error}\n{detail}".rstrip(), file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    bench_report.run("bench-swarm", main, Failure)
